@@ -1,39 +1,84 @@
 #!/usr/bin/env bash
-# packaging/release.sh [OUT]: the binary that is handed out, in OUT (target/dist by default):
+# packaging/release.sh [OUT]: builds everything that is handed out but the image, in OUT (target/dist by default):
 #
-#   jackdaw-VERSION-TARGET.tar.gz           binary, licence, systemd unit with its settings, settings page
-#   jackdaw-VERSION-TARGET.tar.gz.sha256    its checksum, for `sha256sum -c`
+#   jackdaw-VERSION-TARGET.tar.gz           static binary of broker and client, systemd unit, completions, man pages
+#   jackdaw-server-VERSION-TARGET.tar.gz    the same with the broker alone
+#   jackdaw_VERSION_ARCHITECTURE.deb        Debian package
+#   jackdaw-VERSION-py3-none-….whl          Python wheel
+#   jackdaw-VERSION.tgz                     npm package, for all targets
+#   SHA256SUMS                              their checksums, for `sha256sum -c`
 #
-#   JACKDAW=path                            the binary to take; by default target/release/jackdaw, built first
+#   TARGETS='x86_64-unknown-linux-musl'     what to build for; by default x86_64 and aarch64, this machine's first
+#   LIMIT=20000000                          the size of the largest binary, in bytes
+#   FULL=path SERVER=path                   binaries of packaging/static.sh, for a single target; by default they are built
 #
-# The same sources and compiler give the same bytes. A binary of more than 20 MB is refused.
+# The same sources and tools give the same bytes. A target that this machine cannot build is named at the end, with
+# exit code 69, and the others are there. A binary of more than 20 MB is refused.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-target/dist}
-limit=20000000
+limit=${LIMIT:-20000000}
 
-if [ -z "${JACKDAW:-}" ]; then
-  cargo build --release --locked --bin jackdaw
-  JACKDAW=${CARGO_TARGET_DIR:-target}/release/jackdaw
-fi
-target=$(rustc -vV | sed -n 's/^host: //p')
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-name=jackdaw-$version-$target
+# The scripts below take both from here.
+VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 315532800)}
+export VERSION SOURCE_DATE_EPOCH
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/$name" "$work/$name/systemd"
-install -m 755 "$JACKDAW" "$work/$name/jackdaw"
-strip "$work/$name/jackdaw"
-install -m 644 LICENSE README.md CHANGELOG.md docs/settings.md "$work/$name/"
-install -m 644 packaging/systemd/jackdaw.service packaging/systemd/server.properties "$work/$name/systemd/"
-
-size=$(stat -c %s "$work/$name/jackdaw")
-[ "$size" -le "$limit" ] || { echo "the binary has $size bytes, more than $limit" >&2; exit 1; }
-[ "$("$work/$name/jackdaw" --version)" = "jackdaw $version" ] || { echo "the binary is not version $version" >&2; exit 1; }
-
 mkdir -p "$out"
-when=$(git log -1 --format=%ct 2>/dev/null || echo 0)
-tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$when" -cf - "$name" | gzip -9n > "$out/$name.tar.gz"
-(cd "$out" && sha256sum "$name.tar.gz" > "$name.tar.gz.sha256")
-echo "$out/$name.tar.gz: binary of $size bytes"
+out=$(realpath "$out")
+
+# take BINARY TO: strips and checks it.
+take() {
+  install -m 755 "$1" "$2"
+  case $target in
+    "$(uname -m)"-*) strip "$2"
+      [ "$("$2" --version)" = "jackdaw $VERSION" ] || { echo "$1 is not version $VERSION" >&2; return 1; } ;;
+  esac
+  local size
+  size=$(stat -c %s "$2")
+  [ "$size" -le "$limit" ] || { echo "$1 has $size bytes, more than $limit" >&2; return 1; }
+  echo "$2 has $size bytes" >&2
+}
+
+own=$(uname -m)-unknown-linux-musl
+case $own in x86_64-*) other=aarch64-unknown-linux-musl ;; *) other=x86_64-unknown-linux-musl ;; esac
+
+missing=()
+for_npm=()
+for target in ${TARGETS:-$own $other}; do
+  code=0
+  full=${FULL:-$(packaging/static.sh full "$target")} && server=${SERVER:-$(packaging/static.sh server "$target")} || code=$?
+  case $code in
+    0) ;;
+    69) missing+=("$target"); continue ;;
+    *) exit $code ;;
+  esac
+  machine=${target%%-*}
+  case $machine in
+    x86_64) debian=amd64 node=x64 ;;
+    aarch64) debian=arm64 node=arm64 ;;
+  esac
+  take "$full" "$work/$machine-full"
+  take "$server" "$work/$machine-server"
+  # The same for all processors; the first target can run here.
+  [ -d "$work/full" ] || packaging/generated.sh "$work/$machine-full" "$work/full"
+  [ -d "$work/server" ] || packaging/generated.sh "$work/$machine-server" "$work/server"
+
+  # Compression takes the time: all at once.
+  packaging/archive.sh "$work/$machine-full" "$work/full" "jackdaw-$VERSION-$target" "$out" & jobs=($!)
+  packaging/archive.sh "$work/$machine-server" "$work/server" "jackdaw-server-$VERSION-$target" "$out" & jobs+=($!)
+  packaging/deb.sh "$work/$machine-full" "$work/full" "$debian" "$out" & jobs+=($!)
+  packaging/wheel.py "$work/$machine-full" "$machine" "$out" & jobs+=($!)
+  for job in "${jobs[@]}"; do wait "$job"; done
+  for_npm+=("$node=$work/$machine-full")
+done
+[ ${#for_npm[@]} -gt 0 ] || exit 69
+packaging/npm.sh "$out" "${for_npm[@]}"
+
+(cd "$out" && ls | grep -E "^jackdaw.*[-_]$VERSION[-_.]" | xargs sha256sum > SHA256SUMS && cat SHA256SUMS)
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "not built, for the reasons above: ${missing[*]}" >&2
+  exit 69
+fi

@@ -73,7 +73,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "tracing",
         ],
     ),
-    ("main", EVERYTHING, &[]),
+    ("main", EVERYTHING, &["mimalloc"]),
     ("lib", EVERYTHING, &[]),
 ];
 

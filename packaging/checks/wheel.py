@@ -1,0 +1,39 @@
+"""packaging/check runs this in an environment in which the wheel is installed."""
+
+import base64
+import hashlib
+import subprocess
+from importlib import metadata
+
+import jackdaw
+
+
+def run(*arguments, **options):
+    return subprocess.run(["jackdaw", *arguments], check=True, capture_output=True, text=True, **options).stdout
+
+
+# The record of the wheel is right.
+for file in metadata.files("jackdaw"):
+    if file.hash:
+        digest = hashlib.new(file.hash.mode, file.locate().read_bytes()).digest()
+        assert base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == file.hash.value, file
+
+with jackdaw.start("--topic", "greetings:1", "--http", "127.0.0.1:0") as broker, jackdaw.start() as other:
+    assert broker.bootstrap != other.bootstrap
+    assert broker.http.startswith("127.0.0.1:")
+    for at in broker, other:
+        run("produce", "greetings", "--bootstrap", at.bootstrap, input=f"hello {at.pid}\n")
+    for at in broker, other:
+        assert run("consume", "greetings", "--bootstrap", at.bootstrap, "--until-end") == f"hello {at.pid}\n"
+broker.stop()
+assert subprocess.run(["jackdaw", "health", "--bootstrap", broker.bootstrap], capture_output=True).returncode == 69
+
+with jackdaw.start("--brokers", "3", "--log-level", "error") as three:
+    assert len(three.bootstrap.split(",")) == 3
+
+try:
+    jackdaw.start("--set", "node.id=no number")
+except jackdaw.StartError as error:
+    assert "exit code 78" in str(error)
+else:
+    raise AssertionError("a wrong setting was accepted")
