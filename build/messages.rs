@@ -63,6 +63,9 @@ fn module(out: &mut String, message: &Message) {
         line!(out, "impl Field for {} {{", each.name);
         read(out, each, message.flexible.is_some());
         write(out, each, message);
+        if message.kind == Kind::Response {
+            replace_errors(out, each);
+        }
         line!(out, "}}");
         if message.structs.iter().flat_map(|any| &any.fields).any(|field| is_nullable_struct(field, each)) {
             line!(out, "nullable_struct!({});", each.name);
@@ -145,6 +148,27 @@ fn write(out: &mut String, each: &Struct, message: &Message) {
     line!(out, "Ok(())\n}}");
 }
 
+/// Only for a struct with an error code, or with structs that may have one.
+fn replace_errors(out: &mut String, each: &Struct) {
+    let code = each.fields.iter().find(|field| is_error_code(field));
+    let structs = || each.fields.iter().filter(|field| matches!(field.base, Base::Struct(_)));
+    if code.is_none() && structs().next().is_none() {
+        return;
+    }
+    line!(out, "fn replace_errors(&mut self, code: i16) -> bool {{\nlet mut found = false;");
+    if let Some(field) = code {
+        let name = ident(field);
+        let message = each.fields.iter().find(|field| field.name == "error_message");
+        let no_message =
+            message.map_or_else(String::new, |_| "self.error_message = Default::default();".to_owned());
+        line!(out, "if self.{name} != 0 {{ self.{name} = code; {no_message} found = true; }}");
+    }
+    for field in structs() {
+        line!(out, "found |= self.{}.replace_errors(code);", ident(field));
+    }
+    line!(out, "found\n}}");
+}
+
 fn message_traits(out: &mut String, message: &Message) {
     let name = message.name();
     let Versions { first, last } = message.versions;
@@ -160,6 +184,10 @@ fn message_traits(out: &mut String, message: &Message) {
             out,
             "fn hold_back(&mut self, ms: i32) {{ self.throttle_time_ms = self.throttle_time_ms.max(ms); }}"
         );
+    }
+    let has_error_code = message.structs.first().is_some_and(|body| body.fields.iter().any(is_error_code));
+    if message.kind == Kind::Response && has_error_code {
+        line!(out, "fn set_error_code(&mut self, code: i16) {{ self.error_code = code; }}");
     }
     line!(out, "}}");
     if let (Kind::Request, Some(key)) = (message.kind, message.key) {

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod context;
 mod describe_producers;
 pub mod error;
+mod faults;
 mod features;
 pub mod fetch;
 mod find_coordinator;
@@ -171,6 +172,8 @@ pub enum Reply<T> {
     Later(Later<T>),
     /// The last response of the connection, because a login failed.
     Last(Later<T>),
+    /// The last response of the connection, for another reason, which is for the log.
+    LastThenCut(Later<T>, &'static str),
     /// The connection is closed instead of a response, after all earlier requests were answered.
     /// The text is the reason, for the log.
     Close(&'static str),
@@ -573,7 +576,10 @@ fn begin<R: Handler>(call: Call) -> BegunRequest<Later<Reply<Answer>>> {
                 elements: body.elements_read().saturating_sub(elements),
             };
             let metered = context.metered.clone();
-            let reply: Later<Reply<Answer>> = Box::pin(serve(request, size, context, correlation_id));
+            let reply: Later<Reply<Answer>> = match context.fault(R::KEY) {
+                None => Box::pin(serve(request, size, context, correlation_id, R::handle)),
+                Some(effect) => Box::pin(faults::serve(effect, request, size, context, correlation_id)),
+            };
             BegunRequest {
                 decoded: size.decoded,
                 reply: match metered {
@@ -589,11 +595,12 @@ fn begin<R: Handler>(call: Call) -> BegunRequest<Later<Reply<Answer>>> {
 }
 
 #[expect(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
-fn serve<R: Handler>(
+fn serve<R: Handler, F: Future<Output = Reply<R::Response>> + Send>(
     request: R,
     size: Size,
     mut context: Context,
     correlation_id: i32,
+    handle: impl FnOnce(R, Context) -> F + Send,
 ) -> impl Future<Output = Reply<Answer>> + Send {
     async move {
         let version = context.version;
@@ -613,7 +620,7 @@ fn serve<R: Handler>(
         }
         room.hold(asked.saturating_add(held)).await;
         let metered = context.metered.clone();
-        match request.handle(context).await {
+        match handle(request, context).await {
             Reply::Silence { mute, work } => {
                 let work = async move { Guarded(work).await.unwrap_or(Err("the handler panicked")) };
                 Reply::Silence { mute, work: Box::pin(work) }
@@ -626,6 +633,10 @@ fn serve<R: Handler>(
             }
             Reply::Last(answer) => {
                 Reply::Last(finished::<R>(answer, (room, metered), version, correlation_id, requests))
+            }
+            Reply::LastThenCut(answer, why) => {
+                let answer = finished::<R>(answer, (room, metered), version, correlation_id, requests);
+                Reply::LastThenCut(answer, why)
             }
             Reply::Close(why) => Reply::Close(why),
         }

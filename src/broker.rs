@@ -22,10 +22,11 @@ use tracing::{error, info, warn};
 
 use crate::api::context::Services;
 use crate::config::machine::{self, OpenFiles};
-use crate::config::{BrokerSettings, ConfigError, Difference, Durability, Given, Reloaded};
+use crate::config::{BrokerSettings, ConfigError, Difference, Durability, Given, INITIAL_TOPICS, Reloaded};
+use crate::hooks::TestHooks;
 #[cfg(feature = "security")]
 use crate::http::Logins;
-use crate::http::{Http, Sources};
+use crate::http::{Hooks, Http, Sources};
 use crate::metrics::Metrics;
 #[cfg(feature = "security")]
 use crate::security::basic::KnownUser;
@@ -66,6 +67,7 @@ pub struct Broker {
     virtual_brokers: Mutex<Vec<VirtualBroker>>,
     common: Common,
     http: Option<Http>,
+    hooks: Option<TestHooks>,
     /// The keys and certificates of the HTTP server.
     http_tls: Arc<Tls>,
     /// The background tasks; dropping the set ends them.
@@ -164,6 +166,11 @@ impl Broker {
     /// The address of the HTTP server for health checks and metrics, if there is one.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(Http::address)
+    }
+
+    /// The hooks for tests of applications; `None` without [`Builder::test_hooks`].
+    pub fn hooks(&self) -> Option<&TestHooks> {
+        self.hooks.as_ref()
     }
 
     pub fn settings(&self) -> &BrokerSettings {
@@ -276,6 +283,19 @@ impl Builder {
         self.set("jackdaw.durability", durability.to_string())
     }
 
+    /// A topic to create at the start, unless it exists: `NAME[:PARTITIONS[:REPLICAS]]`, such as `orders:3`.
+    #[must_use]
+    pub fn topic(self, topic: &str) -> Builder {
+        let others = self.given.get(INITIAL_TOPICS).map(|others| format!("{others},")).unwrap_or_default();
+        self.set(INITIAL_TOPICS, others + topic)
+    }
+
+    /// Turns on [`Broker::hooks`], for tests of applications. With an HTTP address they are also reached over HTTP.
+    #[must_use]
+    pub fn test_hooks(self) -> Builder {
+        self.set("jackdaw.test.hooks", "true")
+    }
+
     /// Any setting by its name, as in the configuration file.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Builder {
@@ -356,6 +376,8 @@ impl Builder {
         housekeeping.spawn(scrub(store.clone(), Arc::clone(&common.services)));
         let run = coordinators.clone();
         housekeeping.spawn(async move { run.run().await });
+        let hooks = common.services.faults.clone();
+        let hooks = hooks.map(|faults| TestHooks::new(faults, store.clone(), coordinators.groups.clone()));
         if let Some(http) = &http {
             #[cfg(feature = "security")]
             let logins = settings.http_login.then(|| logins_of_http(&common.services, store.clone()));
@@ -367,6 +389,7 @@ impl Builder {
                 metrics: Box::new(move |format| metrics.render(format)),
                 #[cfg(feature = "security")]
                 logins,
+                hooks: hooks.clone().map(|hooks| Hooks::new(hooks, settings.test_hooks_token.clone())),
             });
         }
         let servers = || virtual_brokers.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
@@ -382,6 +405,7 @@ impl Builder {
             virtual_brokers: Mutex::new(virtual_brokers),
             common,
             http,
+            hooks,
             http_tls,
             _housekeeping: housekeeping,
             stop,
@@ -420,6 +444,14 @@ fn warn_of_strangers(settings: &BrokerSettings) {
         warn!(
             "passwords of users pass the HTTP port unencrypted: set jackdaw.http.tls=true, or listen on localhost"
         );
+    }
+    if settings.test_hooks {
+        match &settings.http {
+            Some(_) => warn!(
+                "test hooks are on: clients of the HTTP port can make requests fail; not for production"
+            ),
+            None => info!("test hooks are on, for this process only: no HTTP address is set"),
+        }
     }
     let unprotected = settings.unprotected_listeners();
     if unprotected.is_empty() {

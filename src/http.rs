@@ -2,10 +2,12 @@
 //! write. `/health` lists its problems, and `/metrics` has the metrics. It answers even before the
 //! data directory is open, which can take long after a crash.
 //!
-//! `/health` and `/metrics` may ask for a login. Nothing here changes data.
+//! `/health` and `/metrics` may ask for a login. Nothing here changes data, except the test hooks (`hooks.rs`), which exist
+//! only with `jackdaw.test.hooks`.
 
 #[cfg(feature = "security")]
 mod client;
+mod hooks;
 #[cfg(feature = "security")]
 mod login;
 #[cfg(test)]
@@ -42,6 +44,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 use tracing::error;
 
+pub use self::hooks::Hooks;
 #[cfg(feature = "security")]
 pub use self::login::Logins;
 use crate::config::{HTTP_CONNECTIONS, Listener};
@@ -73,6 +76,8 @@ pub struct Sources {
     /// The users who may read both; `None` if nobody has to log in.
     #[cfg(feature = "security")]
     pub logins: Option<Logins>,
+    /// The test hooks, if they are on.
+    pub hooks: Option<Hooks>,
 }
 
 /// The state of the broker, for the health endpoints.
@@ -152,12 +157,17 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, _: &Tls
 }
 
 async fn serve_over(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, shared: Arc<Shared>) {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request| {
         let shared = Arc::clone(&shared);
         async move {
             let scrapes = Arc::clone(&shared.scrapes);
             // Read once: what a request without a login may not see stays closed, also while the broker starts.
             let sources = shared.sources.get().cloned();
+            if let Some(hooks) = sources.as_ref().and_then(|sources| sources.hooks.as_ref())
+                && let Some(answer) = hooks.answer(&mut request).await
+            {
+                return Ok(answer);
+            }
             let answer = match refusal(&request, peer, sources.as_deref()).await {
                 Some(refusal) => refusal,
                 None => answer(&request, sources, scrapes).await,
@@ -387,6 +397,7 @@ mod tests {
             metrics: Box::new(|format| format.content_type().to_owned()),
             #[cfg(feature = "security")]
             logins: None,
+            hooks: None,
         }
     }
 

@@ -27,6 +27,7 @@
 //! - `record` looks inside record batches; `config` declares every setting once.
 //! - `security` has identities, and what they may do.
 //! - `http` answers health checks and scrapes of `metrics`.
+//! - `faults` are rules for requests that a test sets; `hooks` is what tests call.
 //! - `budget` limits the memory for clients; `stop` is the signal that ends long polls; `disk_threads` runs what may wait for
 //!   the disk.
 //! - `types`, `time` and `telemetry` are used by all.
@@ -51,6 +52,10 @@ pub mod config;
 pub mod coordinator;
 #[cfg_attr(not(internals), doc(hidden))]
 pub mod disk_threads;
+#[cfg_attr(not(internals), doc(hidden))]
+pub mod faults;
+#[cfg_attr(not(internals), doc(hidden))]
+pub mod hooks;
 #[cfg_attr(not(internals), doc(hidden))]
 pub mod http;
 #[cfg_attr(not(internals), doc(hidden))]
@@ -78,4 +83,5 @@ pub mod types;
 
 pub use broker::{Broker, Builder, StartError, VirtualBrokerError};
 pub use config::{BrokerSettings, Durability};
+pub use hooks::{CutAt, Fault, FaultId, FaultInfo, HookError, TestHooks};
 pub use types::NodeId;

@@ -70,6 +70,17 @@ pub trait Message: Field + Default + Clone + Debug + PartialEq {
     /// Raises this time to `ms`. A response without the field stays as it is.
     fn hold_back(&mut self, _ms: i32) {}
 
+    /// Makes a refusal of a response: its error codes are replaced. If there is none, the whole response gets the code, if it
+    /// has a field for it.
+    fn refuse(&mut self, code: i16) {
+        if !self.replace_errors(code) {
+            self.set_error_code(code);
+        }
+    }
+
+    /// Sets the error code of the whole response. A response without such a field stays as it is.
+    fn set_error_code(&mut self, _code: i16) {}
+
     #[doc(hidden)]
     fn at(version: i16) -> Result<At, WireError> {
         if !Self::VERSIONS.contains(&version) {

@@ -41,4 +41,4 @@ pub use store::{Location, NewTopic, Store, StoreOptions};
 pub use topics::{Topic, Topics};
 pub use troubles::{Trouble, TroubleKind};
 pub use upkeep::{LogDir, Space};
-pub use waiter::{Waiter, Waiters};
+pub use waiter::{ChangeSignal, Waiter, Waiters};

@@ -82,6 +82,11 @@ impl ConnectionInfo {
         ConnectionInfo { session: Session::before_login(), ..self }
     }
 
+    /// The same connection without a principal.
+    pub(super) fn of_a_stranger(&self) -> ConnectionInfo {
+        ConnectionInfo::new(self.id, self.peer, self.local, Arc::clone(&self.listener)).before_login()
+    }
+
     /// Remembers a member of a group that uses the connection. Of many, the newest are remembered.
     pub fn note_member(&self, group: &str, member: &str) {
         const MOST: usize = 8;

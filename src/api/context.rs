@@ -26,6 +26,7 @@ use super::error::ErrorCode;
 use super::features::{self, Finalized};
 use super::throttle::{Mutations, RequestMeter};
 use crate::budget::Room;
+use crate::faults::{Effect, Subject};
 use crate::security::operations::{self, ON_THE_CLUSTER, Operation};
 use crate::security::principal::{Forbidden, Principal, Resource};
 use crate::storage::{Counts, Isolation, Now};
@@ -90,6 +91,19 @@ impl Context {
     /// As [`Context::quietly`], without a clone.
     pub(super) fn set_quiet(&mut self, is_quiet: bool) {
         self.is_quiet = is_quiet;
+    }
+
+    /// The fault that a test has set for the request. Counts it as used.
+    pub(super) fn fault(&self, api_key: i16) -> Option<Effect> {
+        let faults = self.services.faults.as_ref()?;
+        let client_id = self.client_id.as_deref();
+        faults.take(Subject { api_key, client_id, broker: self.node() })
+    }
+
+    /// The same request from a client that has no right at all.
+    pub(super) fn without_rights(&self) -> Context {
+        let connection = Arc::new(self.connection.of_a_stranger());
+        Context { connection, is_quiet: true, ..self.clone() }
     }
 
     /// The broker that serves this request.

@@ -354,7 +354,11 @@ pub fn timed(metered: Arc<RequestMeter>, reply: Later<Reply<Answer>>) -> Later<R
     Box::pin(async move {
         match reply.await {
             Reply::Later(answer) => Reply::Later(Box::pin(TimedWork { work: answer, metered: rest })),
-            reply @ (Reply::Silence { .. } | Reply::Now(_) | Reply::Last(_) | Reply::Close(_)) => reply,
+            reply @ (Reply::Silence { .. }
+            | Reply::Now(_)
+            | Reply::Last(_)
+            | Reply::LastThenCut(..)
+            | Reply::Close(_)) => reply,
         }
     })
 }

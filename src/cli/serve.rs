@@ -57,6 +57,10 @@ pub(super) struct Options {
     /// it, even if it is killed
     #[arg(long)]
     stop_on_eof: bool,
+    /// For tests of applications: hooks at the HTTP address that make requests fail, wait for records and groups, and more
+    /// (docs/testing.md). Elsewhere than on localhost they need jackdaw.test.hooks.token
+    #[arg(long)]
+    test_hooks: bool,
     /// Print all settings with their values and sources, and do not start
     #[arg(long)]
     print_config: bool,
@@ -161,6 +165,9 @@ fn settings(options: Options) -> Result<Given, (Exit, String)> {
     }
     if let Some(address) = options.http {
         flag("--http", "jackdaw.http.listener", config::with_host(&address));
+    }
+    if options.test_hooks {
+        flag("--test-hooks", "jackdaw.test.hooks", "true".to_owned());
     }
     if let Some(format) = options.log_format {
         flag("--log-format", "jackdaw.log.format", format);

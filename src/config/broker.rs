@@ -132,6 +132,13 @@ settings! {
         /// Whether `/health` and `/metrics` ask for a user and a password (HTTP basic authentication). The users are those
         /// of PLAIN, of any listener, and those with a SCRAM credential. `/livez` and `/readyz` never ask.
         http_login: bool = Value::flag, boolean(HTTP_LOGIN, "false");
+        /// Whether the HTTP server has hooks for tests of applications, below `/hooks/`. Their callers can make the requests
+        /// of all clients fail, so they are not for production.
+        test_hooks: bool = Value::flag, boolean(TEST_HOOKS, "false");
+        /// The token that a request for a test hook needs, as `Authorization: Bearer TOKEN`. Without one, test hooks are
+        /// only allowed if the HTTP address is on loopback and needs no login.
+        test_hooks_token: Option<Secret> = |v| v.text_if_any().map(Secret::new),
+            password(TEST_HOOKS_TOKEN);
         /// The maximum size of the records in a Fetch response, whatever the client allows.
         fetch_max_bytes: u32 = Value::number, int("fetch.max.bytes", "57671680").at_least(1024);
         /// The maximum number of incremental fetch sessions.
@@ -512,6 +519,9 @@ const BROKERS: &str = "jackdaw.brokers";
 
 const HTTP_LOGIN: &str = "jackdaw.http.login";
 
+const TEST_HOOKS: &str = "jackdaw.test.hooks";
+const TEST_HOOKS_TOKEN: &str = "jackdaw.test.hooks.token";
+
 const CONNECTION_RATE: &str = "max.connection.creation.rate";
 
 pub(super) const CONNECTIONS_OF: &str = "max.connections.per.ip.overrides";
@@ -656,6 +666,13 @@ impl BrokerSettings {
         if settings.http_login && !cfg!(feature = "security") {
             let why = "logins are not in this build: it was built without the feature `security`";
             return Err(ConfigError::invalid(HTTP_LOGIN, "true", why));
+        }
+        let is_open = |http: &Listener| http.is_on_loopback() && !settings.http_login;
+        let needs_token = settings.test_hooks && !settings.http.as_ref().is_none_or(is_open);
+        if needs_token && settings.test_hooks_token.is_none() {
+            let why = "everyone who reaches the HTTP port could use them: set jackdaw.test.hooks.token, or let HTTP listen on \
+                       localhost without jackdaw.http.login";
+            return Err(ConfigError::invalid(TEST_HOOKS, "true", why));
         }
         Ok(settings)
     }

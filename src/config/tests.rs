@@ -712,3 +712,27 @@ fn a_listener_has_the_protocol_that_the_map_names() {
         broker(&[("listeners", "X://:0"), ("listener.security.protocol.map", "X:TLS")]).unwrap_err();
     assert!(refusal.to_string().contains("TLS is no security protocol"), "{refusal}");
 }
+
+#[test]
+fn test_hooks_need_a_token_where_others_can_reach_them() {
+    let refused = |more: &[(&str, &str)]| {
+        let hooks = [("jackdaw.test.hooks", "true")];
+        broker(&[&hooks[..], more].concat()).err().map(|error| error.to_string())
+    };
+    let token = ("jackdaw.test.hooks.token", "geheim");
+    let (near, far) =
+        (("jackdaw.http.listener", "localhost:8080"), ("jackdaw.http.listener", "0.0.0.0:8080"));
+    for fine in [&[][..], &[near], &[near, token], &[far, token]] {
+        assert_eq!(refused(fine), None, "{fine:?}");
+    }
+    let why = refused(&[far]).unwrap();
+    assert!(why.contains("jackdaw.test.hooks") && why.contains("set jackdaw.test.hooks.token"), "{why}");
+    assert!(refused(&[far, ("jackdaw.test.hooks.token", "")]).is_some());
+    assert!(!broker(&[far]).unwrap().test_hooks);
+    #[cfg(feature = "security")]
+    {
+        let login = ("jackdaw.http.login", "true");
+        assert!(refused(&[near, login]).is_some());
+        assert_eq!(refused(&[near, login, token]), None);
+    }
+}

@@ -95,6 +95,11 @@ impl Groups {
         self.runtime.is_serving()
     }
 
+    /// Resolves after the next decision about any group. Its records may not be durable yet.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.runtime.changed()
+    }
+
     pub fn join(
         &self,
         group: &str,

@@ -24,7 +24,7 @@ use super::machine::{Job, Keeper, Machine, Occasion, Restored};
 use super::reply::{AwaitedAnswer, Reply, SettledAnswer};
 use super::session_clock::{Growth, Look, SessionClock};
 use super::{NotStored, Settled};
-use crate::storage::{Waiter, Waiters};
+use crate::storage::{ChangeSignal, Waiter, Waiters};
 use crate::time::Clock;
 use crate::types::IgnorePoison;
 
@@ -62,6 +62,8 @@ pub(super) struct Runtime<M: Machine> {
     unkept: AtomicUsize,
     /// The last number of a caller or of a machine that became idle.
     numbers: AtomicU64,
+    /// Something was decided.
+    changes: ChangeSignal,
 }
 
 /// The limits of all machines together.
@@ -163,6 +165,7 @@ impl<M: Machine> Runtime<M> {
             slot_bytes: AtomicUsize::new(0),
             unkept: AtomicUsize::new(0),
             numbers: AtomicU64::new(0),
+            changes: ChangeSignal::default(),
         };
         runtime.load_active(runtime.keeper.all());
         runtime
@@ -174,6 +177,11 @@ impl<M: Machine> Runtime<M> {
 
     pub fn is_serving(&self) -> bool {
         self.keeper.is_serving()
+    }
+
+    /// Resolves after the next decision about any machine, as [`ChangeSignal::next`] does.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.changes.next()
     }
 
     /// Decides a command of a client.
@@ -385,6 +393,7 @@ impl<M: Machine> Runtime<M> {
         if decision.wakes {
             state.watchers.wake_all();
         }
+        self.changes.happened();
     }
 
     /// Finds, loads or creates the machine and acts on it under its lock.

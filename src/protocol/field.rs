@@ -16,6 +16,11 @@ pub struct At {
 pub trait Field: Sized {
     fn read(input: &mut Reader, at: At) -> Result<Self, WireError>;
     fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError>;
+
+    /// Replaces each error code of a response, except 0, and removes the messages about them. Whether there was one.
+    fn replace_errors(&mut self, _code: i16) -> bool {
+        false
+    }
 }
 
 macro_rules! number {
@@ -152,6 +157,10 @@ impl<T: Field> Field for Option<Vec<T>> {
             None => out.count(None, at),
         }
     }
+
+    fn replace_errors(&mut self, code: i16) -> bool {
+        self.as_mut().is_some_and(|elements| elements.replace_errors(code))
+    }
 }
 
 impl<T: Field> Field for Vec<T> {
@@ -162,6 +171,10 @@ impl<T: Field> Field for Vec<T> {
     fn write(&self, out: &mut Writer, at: At) -> Result<(), WireError> {
         out.count(Some(self.len()), at)?;
         self.iter().try_for_each(|element| element.write(out, at))
+    }
+
+    fn replace_errors(&mut self, code: i16) -> bool {
+        self.iter_mut().fold(false, |found, element| element.replace_errors(code) || found)
     }
 }
 
@@ -182,6 +195,10 @@ macro_rules! nullable_struct {
                         value.write(out, at)
                     }
                 }
+            }
+
+            fn replace_errors(&mut self, code: i16) -> bool {
+                self.as_mut().is_some_and(|value| value.replace_errors(code))
             }
         }
     };

@@ -327,6 +327,10 @@ impl<S: Socket> Connection<S> {
                 self.owed.push_back(OwedAnswer::Waiting { pending, answer, charge });
                 self.end = Some(End::LoginFailed);
             }
+            Reply::LastThenCut(answer, why) => {
+                self.owed.push_back(OwedAnswer::Waiting { pending, answer, charge });
+                self.end = Some(End::ClosedByHandler { name: pending.row.name, why });
+            }
             Reply::Close(why) => self.end = Some(End::ClosedByHandler { name: pending.row.name, why }),
         }
     }

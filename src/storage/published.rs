@@ -10,6 +10,7 @@ use super::live::LiveSettings;
 use super::partition::{OpenedLog, Partition};
 use super::seen::TopicsAndSettings;
 use super::topics::{Topic, Topics};
+use super::waiter::ChangeSignal;
 use crate::config::{self, BrokerSettings, Given, IgnoredSetting, Overrides, Reloaded, TopicSettings};
 use crate::kernel::offsets::Offsets;
 use crate::kernel::{
@@ -48,6 +49,8 @@ pub(super) struct Published {
     /// The reason why nothing more is written; unset while the journal works.
     failed: OnceLock<String>,
     pub(super) counts: Counts,
+    /// A round was published.
+    pub(super) changes: ChangeSignal,
 }
 
 /// The engine's part of publishing: it opens the logs of partitions, and gets back the extents that new readers no
@@ -103,6 +106,7 @@ impl Published {
             position: AtomicU64::new(shard.position()),
             failed: OnceLock::new(),
             counts,
+            changes: ChangeSignal::default(),
         }
     }
 
@@ -499,6 +503,7 @@ impl Showing<'_> {
             partition.publish_epoch(epoch);
             partition.wake();
         }
+        self.published.changes.happened();
     }
 
     /// The image that replaces the published one at the end of the round.

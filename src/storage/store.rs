@@ -266,6 +266,12 @@ impl Store {
         self.0.published.position()
     }
 
+    /// Resolves after the next change of anything that readers see. The change may come before the future is polled, but not
+    /// before this call.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.0.published.changes.next()
+    }
+
     /// Resolves once everything that any broker acknowledged before this call is published here.
     #[cfg(any(test, feature = "simulated-disk"))]
     pub async fn barrier(&self) -> Result<(), StoreError> {

@@ -1,7 +1,8 @@
 //! The waiters of long polls. A long poll registers its waiter with every partition that it reads, and the
 //! first one that changes wakes it. There is no timer.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::sync::Notify;
 
@@ -55,6 +56,24 @@ impl Waiters {
     }
 }
 
+/// A signal of every change, for observers that then look at everything again, as the waits of tests do. Without an
+/// observer it costs next to nothing.
+#[derive(Default)]
+pub struct ChangeSignal(OnceLock<Notify>);
+
+impl ChangeSignal {
+    pub fn happened(&self) {
+        if let Some(observers) = self.0.get() {
+            observers.notify_waiters();
+        }
+    }
+
+    /// The next change after this call, also one before the first poll.
+    pub fn next(&self) -> impl Future<Output = ()> {
+        self.0.get_or_init(Notify::new).notified()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +84,21 @@ mod tests {
         waiters.add(&waiter);
         waiters.wake_all();
         waiter.woken().await;
+    }
+
+    #[tokio::test]
+    async fn a_change_before_the_first_poll_is_seen_and_an_earlier_one_is_not() {
+        let changes = ChangeSignal::default();
+        changes.happened();
+        let next = changes.next();
+        changes.happened();
+        next.await;
+        let mut next = std::pin::pin!(changes.next());
+        std::future::poll_fn(|context| {
+            assert!(next.as_mut().poll(context).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
     }
 
     #[test]

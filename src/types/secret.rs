@@ -20,6 +20,15 @@ impl Secret {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Whether these bytes are the secret. The time that it takes depends only on their number.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        let is_as_long = self.0.len() == bytes.len();
+        let own = self.0.iter().chain(std::iter::repeat(&0));
+        let differences =
+            bytes.iter().zip(own).fold(0, |differences, (a, b)| std::hint::black_box(differences | (a ^ b)));
+        is_as_long && differences == 0
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -56,6 +65,15 @@ mod tests {
     #[test]
     fn a_secret_is_hidden_where_it_could_be_printed() {
         assert_eq!(format!("{:?}", Some(Secret::new("pencil"))), "Some([hidden])");
+    }
+
+    #[test]
+    fn only_the_whole_secret_is_the_secret() {
+        let secret = Secret::new("pencil");
+        assert!(secret.is(b"pencil"));
+        for wrong in ["", "penci", "pencils", "Pencil", "pencil\0", "pencim"] {
+            assert!(!secret.is(wrong.as_bytes()), "{wrong:?}");
+        }
     }
 
     #[test]

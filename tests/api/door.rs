@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex};
 
 use jackdaw::api::TABLE;
 use jackdaw::api::error::ErrorCode;
+use jackdaw::hooks::Fault;
 use jackdaw::protocol::messages::{
     AclCreation, AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AlterClientQuotasRequest,
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDir, AlterReplicaLogDirTopic,
-    AlterReplicaLogDirsRequest, AlterUserScramCredentialsRequest, CreatableTopic, CreateAclsRequest,
-    CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteAclsFilter, DeleteAclsRequest,
-    DeleteGroupsRequest, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicState,
-    DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeConfigsResource, DescribeGroupsRequest, DescribeLogDirsRequest,
-    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    AlterReplicaLogDirsRequest, AlterUserScramCredentialsRequest, ApiVersionsRequest, CreatableTopic,
+    CreateAclsRequest, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteAclsFilter,
+    DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+    DeleteTopicState, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeConfigsResource, DescribeGroupsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     DescribeTransactionsRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest, EndTxnRequest,
     FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
     InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListConfigResourcesRequest,
@@ -32,6 +33,11 @@ use jackdaw::protocol::messages::{
     describe_topic_partitions_request::TopicRequest, fetch_request::FetchTopic,
     incremental_alter_configs_request,
 };
+#[cfg(feature = "security")]
+use jackdaw::protocol::messages::{
+    CreateDelegationTokenRequest, DescribeDelegationTokenRequest, ExpireDelegationTokenRequest,
+    RenewDelegationTokenRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
+};
 use jackdaw::protocol::{Request, Writer};
 use jackdaw::record::BatchBuilder;
 use jackdaw::security::operations::Operation;
@@ -39,7 +45,7 @@ use jackdaw::security::principal::{Authorizer, Principal, Resource};
 use jackdaw::time::Clock;
 use jackdaw::types::TopicId;
 
-use crate::harness::{Client, Node, fetch_topics, partition_from, produce_to, the_partition};
+use crate::harness::{Client, HOOKED, Node, fetch_topics, partition_from, produce_to, the_partition};
 
 const API_VERSIONS: i16 = 18;
 const SASL_HANDSHAKE: i16 = 17;
@@ -226,6 +232,67 @@ async fn a_client_without_the_right_cannot_tell_what_exists() {
         let about = format!("key {} v{}", there.key, there.version);
         assert_eq!(String::from_utf8_lossy(&known), unknown, "{about}: the answers differ");
     }
+}
+
+/// See `faults.rs`.
+#[tokio::test]
+async fn a_fault_refuses_a_request_of_every_key_with_its_error_and_changes_nothing() {
+    const CODE: ErrorCode = ErrorCode::BrokerNotAvailable;
+    let mut stage = Stage::with(&[HOOKED, ("delegation.token.secret.key", "secret")]).await;
+    let mut probes = of_the_cluster();
+    probes.extend(by_name(THERE));
+    probes.extend(by_id(stage.id));
+    probes.extend(without_rights());
+    let served: BTreeSet<i16> = TABLE.iter().map(|row| row.key).collect();
+    let mut refused = BTreeSet::new();
+    let before = stage.node.store.topics();
+    for probe in probes {
+        let name = TABLE.iter().find(|row| row.key == probe.key).expect("the key is served").name;
+        let about = format!("{name} v{}", probe.version);
+        let others = |stage: &Stage| -> u64 {
+            let of_key = stage.node.requests.iter().find(|of| of.row.key == probe.key);
+            let codes = of_key.into_iter().flat_map(|of| of.refused().collect::<Vec<_>>());
+            codes.filter(|(code, _)| *code != CODE).map(|(_, times)| times).sum()
+        };
+        let (with_code, with_others) = (stage.answered(probe.key, CODE), others(&stage));
+        stage.node.hooks().inject(Fault::of(name).error(CODE.name())).unwrap();
+        stage.answer(&probe).await;
+        assert!(stage.answered(probe.key, CODE) > with_code, "{about}: the code is not in the answer");
+        assert_eq!(others(&stage), with_others, "{about}: another code is in the answer");
+        assert_eq!(stage.node.hooks().faults(), [], "{about}");
+        refused.insert(probe.key);
+    }
+    // Both need HTTP.
+    refused.extend(OF_CLIENT_METRICS);
+    assert_eq!(refused, served);
+    let after = stage.node.store.topics();
+    let names =
+        |topics: &jackdaw::storage::Topics| topics.iter().map(|topic| topic.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&before), names(&after));
+    assert_eq!(listed(&mut stage.client).await, [THERE]);
+    let offsets = stage.client.call(9, fetch_offsets(THERE, THERE, TopicId::ZERO)).await;
+    assert_eq!(offsets.groups[0].topics[0].partitions[0].committed_offset, 0);
+}
+
+/// Requests of the keys that need no right.
+fn without_rights() -> Vec<Probe> {
+    let none = ErrorCode::None;
+    let mut probes = vec![
+        probe(4, ApiVersionsRequest::default(), &[], none),
+        probe(4, ListGroupsRequest::default(), &[], none),
+        probe(1, DescribeClusterRequest { endpoint_type: 1, ..Default::default() }, &[], none),
+        probe(1, ListTransactionsRequest::default(), &[], none),
+    ];
+    #[cfg(feature = "security")]
+    probes.extend([
+        probe(1, SaslHandshakeRequest::default(), &[], none),
+        probe(2, SaslAuthenticateRequest::default(), &[], none),
+        probe(2, CreateDelegationTokenRequest::default(), &[], none),
+        probe(2, RenewDelegationTokenRequest::default(), &[], none),
+        probe(2, ExpireDelegationTokenRequest::default(), &[], none),
+        probe(2, DescribeDelegationTokenRequest::default(), &[], none),
+    ]);
+    probes
 }
 
 #[tokio::test]

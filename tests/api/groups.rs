@@ -35,7 +35,7 @@ async fn node() -> Node {
 }
 
 /// Joins as the only member, like a client that may have to repeat the join with its member id.
-async fn joined(client: &mut Client, group: &str, version: i16) -> JoinGroupResponse {
+pub async fn joined(client: &mut Client, group: &str, version: i16) -> JoinGroupResponse {
     let first = client.call(version, join(group, "")).await;
     match first.error_code {
         79 => client.call(version, join(group, &first.member_id)).await,
@@ -43,7 +43,7 @@ async fn joined(client: &mut Client, group: &str, version: i16) -> JoinGroupResp
     }
 }
 
-fn sync(
+pub fn sync(
     group: &str,
     member: &str,
     generation: i32,
@@ -91,6 +91,19 @@ fn commit(group: &str, topics: &[(&str, TopicId, &[i32])]) -> OffsetCommitReques
             .collect(),
     });
     OffsetCommitRequest { group_id: group.to_owned(), topics: topics.collect(), ..Default::default() }
+}
+
+/// A commit of one partition without a member.
+pub fn commit_at(
+    group: &str,
+    topic: &str,
+    topic_id: TopicId,
+    index: i32,
+    offset: i64,
+) -> OffsetCommitRequest {
+    let mut request = commit(group, &[(topic, topic_id, &[index])]);
+    request.topics[0].partitions[0].committed_offset = offset;
+    request
 }
 
 fn codes(answer: &OffsetCommitResponse) -> Vec<(i32, i16)> {

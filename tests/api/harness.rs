@@ -17,6 +17,7 @@ use jackdaw::api::throttle::Throttles;
 use jackdaw::config::{BrokerSettings, Given};
 #[cfg(feature = "security")]
 use jackdaw::config::{KeyPlace, TokenSettings};
+use jackdaw::hooks::TestHooks;
 use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use jackdaw::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::fetch_response::{FetchResponse, PartitionData};
@@ -39,12 +40,17 @@ use tokio::net::TcpStream;
 /// Long enough for everything; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Turns on test hooks.
+pub const HOOKED: (&str, &str) = ("jackdaw.test.hooks", "true");
+
 pub struct Node {
     pub store: Store,
     /// Counts the error codes of all answers.
     pub requests: Arc<Requests>,
     pub throttles: Arc<Throttles>,
     pub client_metrics: Arc<ClientMetrics>,
+    /// With the setting `jackdaw.test.hooks`.
+    hooks: Option<TestHooks>,
     pub address: SocketAddr,
     server: Server,
     stop: Stop,
@@ -98,10 +104,21 @@ impl Node {
         let services = services.with_token_keys(Arc::new(token_keys(&settings)));
         let (requests, throttles) = (Arc::clone(&services.requests), Arc::clone(&services.throttles));
         let client_metrics = Arc::clone(&services.client_metrics);
+        let hooks = services.faults.clone();
+        let hooks = hooks.map(|faults| TestHooks::new(faults, store.clone(), coordinators.groups.clone()));
         tokio::spawn(async move { coordinators.run().await });
         let server = Server::start(&settings, Api::new(Arc::new(services)), stopping).await.unwrap();
         let (_, address) = server.listening().next().unwrap();
-        Node { store, requests, throttles, client_metrics, address, server, stop }
+        Node { store, requests, throttles, client_metrics, hooks, address, server, stop }
+    }
+
+    /// A broker with test hooks.
+    pub async fn with_hooks() -> Node {
+        Node::with(&[HOOKED]).await
+    }
+
+    pub fn hooks(&self) -> &TestHooks {
+        self.hooks.as_ref().expect("the test sets HOOKED")
     }
 
     /// The addresses of all listeners.

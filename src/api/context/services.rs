@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::config::{BrokerSettings, Given};
 use crate::coordinator::group::Rules;
 use crate::coordinator::{Groups, TransactionRules, Transactions};
+use crate::faults::Faults;
 use crate::security::principal::{AllowAll, Authorizer};
 use crate::security::tls::Tls;
 use crate::stop::Stopping;
@@ -56,6 +57,8 @@ pub struct Services {
     /// Held by a request that could lock out super users, until its changes have happened.
     #[cfg(feature = "security")]
     pub(super) super_users: Arc<tokio::sync::Mutex<()>>,
+    /// The rules of a test; `None` without `jackdaw.test.hooks`.
+    pub faults: Option<Arc<Faults>>,
     /// Long polls end early when the broker stops.
     pub stopping: Stopping,
 }
@@ -108,6 +111,7 @@ impl Services {
             token_keys: Arc::default(),
             #[cfg(feature = "security")]
             super_users: Arc::default(),
+            faults: settings.test_hooks.then(Arc::default),
             live: LiveSettings::new(Arc::clone(&settings), settings.node_id),
             authorizer,
             tls: Arc::default(),
@@ -194,6 +198,7 @@ impl Services {
             token_keys: Arc::clone(&self.token_keys),
             #[cfg(feature = "security")]
             super_users: Arc::clone(&self.super_users),
+            faults: self.faults.clone(),
             stopping,
         }
     }
