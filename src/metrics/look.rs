@@ -152,7 +152,7 @@ impl Look {
 
     /// The partitions that have rows, up to their limit, ordered by topic name.
     pub fn partitions(&self) -> impl Iterator<Item = (&Partition, &Placement)> {
-        shown(&self.topics).flat_map(|topic| partitions_of(topic)).take(MOST_ROWS)
+        shown(&self.topics).flat_map(partitions_of).take(MOST_ROWS)
     }
 
     pub fn all_partitions(&self) -> impl Iterator<Item = (&Partition, &Placement)> {

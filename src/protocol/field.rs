@@ -1,6 +1,8 @@
 //! Encoding and decoding of each type of field. The generated structs are fields too, and only call
 //! these.
 
+use std::ops::BitOr;
+
 use bytes::Bytes;
 
 use super::{Reader, Records, WireError, Writer};
@@ -174,7 +176,7 @@ impl<T: Field> Field for Vec<T> {
     }
 
     fn replace_errors(&mut self, code: i16) -> bool {
-        self.iter_mut().fold(false, |found, element| element.replace_errors(code) || found)
+        self.iter_mut().map(|element| element.replace_errors(code)).fold(false, BitOr::bitor)
     }
 }
 
