@@ -80,6 +80,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "clap_complete",
             "clap_mangen",
             "rdkafka",
+            "regex",
             "rustix",
             "serde_json",
             "tokio",

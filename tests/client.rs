@@ -450,7 +450,7 @@ fn lines_go_in_and_records_come_out_as_text_or_as_json_with_all_there_is() {
     let sent = stage.run_with(&["produce", "t", "--json"], b"a\r\nb");
     assert_eq!(
         serde_json::from_str::<Value>(&sent).unwrap(),
-        json!({ "topic": "t", "written": 2, "failed": 0 })
+        json!({ "topic": "t", "written": 2, "refused": 0, "refusals": [], "unsent_from": null })
     );
     assert_eq!(stage.run(&["consume", "t", "--from", "3", "--until-end"]), "a\nb\n");
 }
@@ -735,7 +735,7 @@ fn each_kind_of_failure_is_one_line_with_an_exit_code_of_its_own() {
         (&["topic", "delete", "missing"], 1, "jackdaw: missing: Unknown topic or partition\n"),
         (&["topic", "describe", "missing"], 1, "jackdaw: there is no topic missing\n"),
         (&["consume", "missing"], 1, "jackdaw: there is no topic missing\n"),
-        (&["consume", "t", "--partition", "7"], 1, "jackdaw: t has no partition 7\n"),
+        (&["consume", "t", "--partition", "7"], 1, "jackdaw: t has no partition 7, only 0\n"),
         (&["consume", "t", "--group", "g", "--from", "5"], 64, "jackdaw: a group begins at"),
         (&["consume", "t", "--from", "yesterday"], 64, "expected beginning, end"),
         (&["config", "get", "broker", "one"], 64, "jackdaw: a broker is named by its number\n"),

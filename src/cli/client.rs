@@ -16,6 +16,7 @@ mod peer;
 mod position;
 mod produce;
 mod quota;
+mod record;
 mod table;
 mod topic;
 mod transaction;

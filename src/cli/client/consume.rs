@@ -1,57 +1,126 @@
-//! `jackdaw consume TOPIC`: prints the values of records, one per line, or whole records as JSON.
+//! `jackdaw consume TOPIC…`: prints the values of records, one per line, or whole records in a layout or as JSON.
+
+mod choice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
-use serde_json::{Value, json};
+use regex::bytes::Regex;
 
+pub use self::choice::only;
+use self::choice::{partitions_to_read, topics_to_read};
 use super::group::resolve;
 use super::position::Position;
+use super::record::layout::{self, Layout};
+use super::record::{ReadRecord, json, native};
 use super::{
-    CommandOutcome, Connect, Exit, Failure, LastComplaint, NamedPartition, Output, Progress, Session, find,
-    partitions_of, reason_of, run, shown,
+    CommandOutcome, Connect, Exit, Failure, LastComplaint, NamedPartition, Output, Progress, Session,
+    reason_of, run,
 };
 
 /// The time that the loop waits for records before it checks for other events.
 const TICK: Duration = Duration::from_millis(100);
 
+const EXAMPLES: &str = "Examples:
+  jackdaw consume orders -o -10 --until-end
+  jackdaw consume orders payments -f '%t [%p] at %o: %k = %s\\n'
+  jackdaw consume '^sales\\.' --follow --key-matches '^anna$'
+  jackdaw consume orders -o @-1h --until-end --json";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Options {
     #[command(flatten)]
     connect: Connect,
-    topic: String,
+    /// The topics; one that begins with ^ is a regular expression
+    #[arg(required = true, value_name = "TOPIC")]
+    topics: Vec<String>,
     /// Read as a member of this group, and commit the records that were printed
-    #[arg(long)]
+    #[arg(short, long)]
     group: Option<String>,
     /// The position to start at; a group only starts there if it has no committed offset [default:
     /// beginning]
-    #[arg(long, value_name = "POSITION", allow_hyphen_values = true, long_help = FROM)]
+    #[arg(short = 'o', long, visible_alias = "offset", value_name = "POSITION", allow_hyphen_values = true,
+          long_help = FROM)]
     from: Option<Position>,
     /// Only this partition; may be repeated
-    #[arg(long = "partition", value_name = "NUMBER", conflicts_with = "group")]
+    #[arg(short, long = "partition", value_name = "NUMBER", conflicts_with = "group")]
     partitions: Vec<i32>,
     /// Stop after this many records
-    #[arg(long)]
+    #[arg(short, long)]
     count: Option<u64>,
-    /// Stop at the ends of the partitions, instead of waiting for more records
-    #[arg(long)]
+    /// Stop at the ends of the partitions, instead of waiting for more records. Several topics are read
+    /// one after the other
+    #[arg(short = 'e', long)]
     until_end: bool,
-    /// Also print the key, separated from the value by this text
+    /// Print new records only, as they come: start at the end if there is no --from
+    #[arg(long, conflicts_with = "until_end")]
+    follow: bool,
+    /// Print records in this format, such as '%k=%s\n', and not as JSON
+    #[arg(short, long, value_name = "FORMAT", long_help = FORMAT, conflicts_with = "key_separator")]
+    format: Option<Layout>,
+    /// Also print the key, separated from the value by this text; \t is a tab
     #[arg(long, value_name = "TEXT")]
     key_separator: Option<String>,
+    /// Print this text for a key or value that is null [default: null; with --format nothing, and NULL in
+    /// headers]
+    #[arg(long, value_name = "TEXT")]
+    null: Option<String>,
+    /// Which records of transactions to read [default: read_committed]
+    #[arg(long, value_name = "LEVEL")]
+    isolation: Option<Isolation>,
+    /// Only print records with a key that this regular expression finds something in
+    #[arg(long, value_name = "REGEX")]
+    key_matches: Option<Regex>,
+    /// Only print records with a value that this regular expression finds something in
+    #[arg(long, value_name = "REGEX")]
+    value_matches: Option<Regex>,
 }
 
 const FROM: &str = "The first record: beginning, end, an OFFSET, -N for the last N records of each partition, or \
                     @TIME: @2026-11-25T08:00:00Z, @-90m (s, m, h, d) or @ and milliseconds since 1970. A group \
                     begins there only where it has committed nothing, and takes beginning or end [default: beginning]";
+
+const FORMAT: &str = "Print records in this format, such as '%k=%s\\n': %s value, %k key, %h headers (a=1,b=2), %t \
+                      topic, %p partition, %o offset, %T timestamp (milliseconds since 1970), %S and %K length of \
+                      value and key (-1 for null), %R length of the value as four bytes, %% a percent sign; \\n, \\r, \
+                      \\t, \\xFF";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Isolation {
+    ReadCommitted,
+    ReadUncommitted,
+}
+
+impl ValueEnum for Isolation {
+    fn value_variants<'a>() -> &'a [Isolation] {
+        &[Isolation::ReadCommitted, Isolation::ReadUncommitted]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let short = match self {
+            Isolation::ReadCommitted => "committed",
+            Isolation::ReadUncommitted => "uncommitted",
+        };
+        Some(PossibleValue::new(self.name()).alias(short))
+    }
+}
+
+impl Isolation {
+    fn name(self) -> &'static str {
+        match self {
+            Isolation::ReadCommitted => "read_committed",
+            Isolation::ReadUncommitted => "read_uncommitted",
+        }
+    }
+}
 
 pub fn execute(options: Options) -> Exit {
     let connect = options.connect.clone();
@@ -59,7 +128,47 @@ pub fn execute(options: Options) -> Exit {
 }
 
 fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> CommandOutcome {
-    let from = options.from.unwrap_or(Position::Beginning);
+    let shape = Shape::of(options)?;
+    let default = if options.follow { Position::End } else { Position::Beginning };
+    let from = options.from.unwrap_or(default);
+    let consumer = consumer(session, options, from)?;
+    session.listen_for_signals();
+    let topics = topics_to_read(session, &consumer, &options.topics)?;
+    let mut work = Work {
+        session,
+        consumer: &consumer,
+        options,
+        shape,
+        progress: Progress::new("records", options.count, !io::stdout().is_terminal()),
+        printed: 0,
+        unstored: BTreeMap::new(),
+        out,
+    };
+    if options.group.is_none() {
+        // The end of a partition is reported without its topic, so that one topic after the other is read to its end.
+        let rounds = if options.until_end { topics.chunks(1) } else { topics.chunks(topics.len().max(1)) };
+        for topics in rounds {
+            let partitions = partitions_to_read(topics, &options.partitions)?;
+            work.assign(&partitions, from)?;
+            work.read()?;
+        }
+        return Ok(());
+    }
+    let named: Vec<&str> = options.topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&named).map_err(|error| session.failed(&error))?;
+    let done = work.read();
+    // The offsets of printed records are committed even after a failure.
+    match consumer.commit_consumer_state(CommitMode::Sync) {
+        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => done,
+        Err(error) => done.and(Err(session.failed(&error))),
+    }
+}
+
+fn consumer(
+    session: &Session,
+    options: &Options,
+    from: Position,
+) -> CommandOutcome<BaseConsumer<LastComplaint>> {
     let reset = match (&options.group, from) {
         (None, _) => "error",
         (Some(_), Position::Beginning) => "earliest",
@@ -69,98 +178,169 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Comman
             return Err(Failure::Usage(why.to_owned()));
         }
     };
-    session.listen_for_signals();
-    let own = [
+    let may_be_several =
+        options.topics.len() > 1 || options.topics.iter().any(|topic| topic.starts_with('^'));
+    if options.group.is_some() && options.until_end && may_be_several {
+        let why = "a group reads one topic until its end: name one topic, or leave out --until-end";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let mut own = vec![
         ("auto.offset.reset", reset),
         ("enable.auto.commit", if options.group.is_some() { "true" } else { "false" }),
         // Only printed records count as read.
         ("enable.auto.offset.store", "false"),
         ("enable.partition.eof", "true"),
     ];
-    let consumer = session.consumer(options.group.as_deref(), &own)?;
-    let metadata = session.metadata(&consumer)?;
-    let partitions = partitions_of(find(&metadata, &options.topic)?);
-    if options.group.is_some() {
-        consumer.subscribe(&[&options.topic]).map_err(|error| session.failed(&error))?;
-    } else {
-        let mut assigned = TopicPartitionList::new();
-        for ((topic, partition), offset) in starts(session, &consumer, options, &partitions, from)? {
-            let added = assigned.add_partition_offset(&topic, partition, Offset::Offset(offset));
-            added.map_err(|error| session.failed(&error))?;
-        }
-        consumer.assign(&assigned).map_err(|error| session.failed(&error))?;
-    }
-    let done = read(session, &consumer, options, out);
-    // The offsets of printed records are committed even after a failure.
-    if options.group.is_some() {
-        match consumer.commit_consumer_state(CommitMode::Sync) {
-            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => return done.and(Err(session.failed(&error))),
-        }
-    }
-    done
+    own.extend(options.isolation.map(|isolation| ("isolation.level", isolation.name())));
+    session.consumer(options.group.as_deref(), &own)
 }
 
-fn starts(
-    session: &Session,
-    consumer: &BaseConsumer<LastComplaint>,
-    options: &Options,
-    all: &[NamedPartition],
-    from: Position,
-) -> CommandOutcome<Vec<(NamedPartition, i64)>> {
-    if let Some(missing) =
-        options.partitions.iter().find(|wanted| all.iter().all(|(_, partition)| partition != *wanted))
-    {
-        return Err(Failure::refused(format_args!("{} has no partition {missing}", shown(&options.topic))));
-    }
-    let is_wanted = |partition: i32| options.partitions.is_empty() || options.partitions.contains(&partition);
-    let wanted: Vec<NamedPartition> =
-        all.iter().filter(|(_, partition)| is_wanted(*partition)).cloned().collect();
-    resolve(session, consumer, &wanted, from)
+/// How records are printed.
+enum Shape {
+    Json,
+    Text { layout: Layout, null: Vec<u8> },
 }
 
-fn read(
-    session: &Session,
-    consumer: &BaseConsumer<LastComplaint>,
-    options: &Options,
-    out: &mut Output<'_>,
-) -> CommandOutcome {
-    let mut progress = Progress::new("records", options.count, !io::stdout().is_terminal());
-    let mut printed: u64 = 0;
-    // The newest record of each partition in the output buffer.
-    let mut unstored: BTreeMap<i32, i64> = BTreeMap::new();
-    let mut at_end: BTreeSet<i32> = BTreeSet::new();
-    while !session.is_stopped() && options.count.is_none_or(|count| printed < count) {
-        let next = match consumer.poll(Duration::ZERO) {
-            None => {
-                // No more records at the moment: flush the output.
-                flush(consumer, options, &mut unstored, out)?;
-                if options.until_end && is_over(consumer, &at_end) {
-                    break;
-                }
-                consumer.poll(TICK)
-            }
-            next => next,
+impl Shape {
+    fn of(options: &Options) -> CommandOutcome<Shape> {
+        // Not refused: a variable can ask for JSON in general.
+        if options.connect.json && options.format.is_none() {
+            return Ok(Shape::Json);
+        }
+        let usage = |why: String| Failure::Usage(format!("--key-separator: {why}"));
+        let separator = options.key_separator.as_deref().map(layout::unescaped).transpose().map_err(usage)?;
+        let (layout, default) = match &options.format {
+            Some(layout) => (layout.clone(), ""),
+            // As Kafka's console consumer.
+            None => (Layout::line(separator.as_deref()), "null"),
         };
-        match next {
-            None => {}
-            Some(Ok(record)) => {
-                print(session, options, &record, out)?;
-                at_end.remove(&record.partition());
-                unstored.insert(record.partition(), record.offset());
-                printed += 1;
-                progress.at(printed);
-            }
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(at_end.insert(partition)),
-            // Without a group, librdkafka asks for a coordinator nevertheless, and nobody needs it.
-            Some(Err(error))
-                if options.group.is_none()
-                    && error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {}
-            Some(Err(error)) => tolerate(session, &error)?,
+        let null = options.null.as_deref().unwrap_or(default).as_bytes().to_vec();
+        Ok(Shape::Text { layout, null })
+    }
+
+    fn print(&self, record: &ReadRecord<'_>, out: &mut Output<'_>) -> io::Result<()> {
+        match self {
+            Shape::Json => writeln!(out, "{}", json::written(record)),
+            Shape::Text { layout, null } => layout.print(record, null, out),
         }
     }
-    progress.end();
-    flush(consumer, options, &mut unstored, out)
+}
+
+struct Work<'a, 'o> {
+    session: &'a Session,
+    consumer: &'a BaseConsumer<LastComplaint>,
+    options: &'a Options,
+    shape: Shape,
+    progress: Progress,
+    printed: u64,
+    /// The newest record of each partition in the output buffer, by topic.
+    unstored: BTreeMap<String, BTreeMap<i32, i64>>,
+    out: &'a mut Output<'o>,
+}
+
+impl Work<'_, '_> {
+    fn assign(&self, partitions: &[NamedPartition], from: Position) -> CommandOutcome {
+        let mut assigned = TopicPartitionList::new();
+        for ((topic, partition), offset) in resolve(self.session, self.consumer, partitions, from)? {
+            let added = assigned.add_partition_offset(&topic, partition, Offset::Offset(offset));
+            added.map_err(|error| self.session.failed(&error))?;
+        }
+        self.consumer.assign(&assigned).map_err(|error| self.session.failed(&error))
+    }
+
+    fn is_full(&self) -> bool {
+        self.options.count.is_some_and(|count| self.printed >= count)
+    }
+
+    /// Prints records until there are enough, the partitions are at their ends, or a signal comes.
+    fn read(&mut self) -> CommandOutcome {
+        let mut at_end: BTreeSet<i32> = BTreeSet::new();
+        while !self.session.is_stopped() && !self.is_full() {
+            let next = match self.consumer.poll(Duration::ZERO) {
+                None => {
+                    // No more records at the moment: flush the output.
+                    self.flush()?;
+                    if self.options.until_end && self.is_over(&at_end) {
+                        break;
+                    }
+                    self.consumer.poll(TICK)
+                }
+                next => next,
+            };
+            match next {
+                None => {}
+                Some(Ok(record)) => {
+                    at_end.remove(&record.partition());
+                    self.take(&record)?;
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(at_end.insert(partition)),
+                // Without a group, librdkafka asks for a coordinator nevertheless, and nobody needs it.
+                Some(Err(error))
+                    if self.options.group.is_none()
+                        && error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                }
+                Some(Err(error)) => tolerate(self.session, &error)?,
+            }
+        }
+        self.progress.end();
+        self.flush()
+    }
+
+    /// Whether all assigned partitions are at their ends. They are of one topic.
+    fn is_over(&self, at_end: &BTreeSet<i32>) -> bool {
+        let assigned = self.consumer.assignment().map(|assigned| assigned.count()).unwrap_or(0);
+        assigned > 0 && at_end.len() >= assigned
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> CommandOutcome {
+        let record = ReadRecord {
+            topic: message.topic(),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp: message.timestamp().to_millis(),
+            key: message.key(),
+            value: message.payload(),
+            headers: native::headers(message),
+        };
+        if self.options.matches(&record) {
+            self.shape.print(&record, self.out)?;
+            self.printed += 1;
+            self.progress.at(self.printed);
+        }
+        if self.options.group.is_some() {
+            self.read_to(record.topic, record.partition, record.offset);
+        }
+        Ok(())
+    }
+
+    fn read_to(&mut self, topic: &str, partition: i32, offset: i64) {
+        if let Some(partitions) = self.unstored.get_mut(topic) {
+            partitions.insert(partition, offset);
+        } else {
+            self.unstored.insert(topic.to_owned(), BTreeMap::from([(partition, offset)]));
+        }
+    }
+
+    fn flush(&mut self) -> CommandOutcome {
+        self.out.flush()?;
+        for (topic, partitions) in std::mem::take(&mut self.unstored) {
+            for (partition, offset) in partitions {
+                // Ignored: the partition may have moved to another member in the meantime.
+                let _ = self.consumer.store_offset(&topic, partition, offset);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Options {
+    /// Whether the filters let a record through. Null matches no pattern.
+    fn matches(&self, record: &ReadRecord<'_>) -> bool {
+        let is_found = |pattern: &Option<Regex>, bytes: Option<&[u8]>| {
+            pattern.as_ref().is_none_or(|pattern| bytes.is_some_and(|bytes| pattern.is_match(bytes)))
+        };
+        is_found(&self.key_matches, record.key) && is_found(&self.value_matches, record.value)
+    }
 }
 
 /// Ignores errors of connections, which librdkafka opens again. All other errors end the command.
@@ -177,68 +357,64 @@ fn tolerate(session: &Session, error: &KafkaError) -> CommandOutcome {
     }
 }
 
-/// Whether all assigned partitions are at their ends.
-fn is_over(consumer: &BaseConsumer<LastComplaint>, at_end: &BTreeSet<i32>) -> bool {
-    let assigned = consumer.assignment().map(|assigned| assigned.count()).unwrap_or(0);
-    assigned > 0 && at_end.len() >= assigned
-}
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
 
-fn flush(
-    consumer: &BaseConsumer<LastComplaint>,
-    options: &Options,
-    unstored: &mut BTreeMap<i32, i64>,
-    out: &mut Output<'_>,
-) -> CommandOutcome {
-    out.flush()?;
-    let printed = std::mem::take(unstored);
-    if options.group.is_some() {
-        for (partition, offset) in printed {
-            // Ignored: the partition may have moved to another member in the meantime.
-            let _ = consumer.store_offset(&options.topic, partition, offset);
+    use super::super::record::EXAMPLE;
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(arguments: &[&str]) -> Result<Options, clap::Error> {
+        Line::try_parse_from([&["jackdaw", "orders"], arguments].concat()).map(|line| line.options)
+    }
+
+    #[test]
+    fn filters_look_into_keys_and_values_and_find_nothing_in_null() {
+        let null = ReadRecord { key: None, value: None, ..EXAMPLE };
+        for (arguments, finds, finds_null) in [
+            (&[][..], true, true),
+            (&["--key-matches", "nn"], true, false),
+            (&["--key-matches", "^nn"], false, false),
+            (&["--value-matches", "coffee$"], true, false),
+            (&["--value-matches", ""], true, false),
+            (&["--key-matches", "anna", "--value-matches", "tea"], false, false),
+        ] {
+            let options = options(arguments).unwrap();
+            assert_eq!(
+                (options.matches(&EXAMPLE), options.matches(&null)),
+                (finds, finds_null),
+                "{arguments:?}"
+            );
         }
     }
-    Ok(())
-}
 
-fn print(
-    session: &Session,
-    options: &Options,
-    record: &BorrowedMessage<'_>,
-    out: &mut Output<'_>,
-) -> CommandOutcome {
-    if session.json() {
-        writeln!(out, "{}", as_json(record))?;
-        return Ok(());
+    #[test]
+    fn options_have_the_letters_of_kcat() {
+        let given = options(&["-o", "-10", "-e", "-c", "5", "-p", "3", "-f", "%s"]).unwrap();
+        assert_eq!((given.from, given.until_end, given.count), (Some(Position::Last(10)), true, Some(5)));
+        assert_eq!((given.partitions, given.format), (vec![3], Some("%s".parse().unwrap())));
+        assert_eq!(
+            options(&["--isolation", "uncommitted"]).unwrap().isolation,
+            Some(Isolation::ReadUncommitted)
+        );
     }
-    if let Some(separator) = &options.key_separator {
-        out.write_all(record.key().unwrap_or_default())?;
-        out.write_all(separator.as_bytes())?;
-    }
-    out.write_all(record.payload().unwrap_or_default())?;
-    out.write_all(b"\n")?;
-    Ok(())
-}
 
-fn as_json(record: &BorrowedMessage<'_>) -> Value {
-    let headers = record.headers().into_iter().flat_map(Headers::iter);
-    let headers: Vec<Value> =
-        headers.map(|header| json!({ "key": header.key, "value": bytes(header.value) })).collect();
-    json!({
-        "topic": record.topic(),
-        "partition": record.partition(),
-        "offset": record.offset(),
-        "timestamp": record.timestamp().to_millis(),
-        "key": bytes(record.key()),
-        "value": bytes(record.payload()),
-        "headers": headers,
-    })
-}
-
-/// Text as a string; other bytes as base64, so that nothing is lost.
-fn bytes(bytes: Option<&[u8]>) -> Value {
-    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
-        None => Value::Null,
-        Some((_, Ok(text))) => json!(text),
-        Some((bytes, Err(_))) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        for arguments in [
+            &["--follow", "--until-end"][..],
+            &["-f", "%s", "--key-separator", "="],
+            &["--group", "g", "-p", "1"],
+            &["-f", "%x"],
+            &["--key-matches", "("],
+        ] {
+            assert!(options(arguments).is_err(), "{arguments:?}");
+        }
     }
 }

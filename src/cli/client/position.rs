@@ -42,15 +42,15 @@ impl FromStr for Position {
     fn from_str(written: &str) -> Result<Position, String> {
         let unknown = || format!("expected {HELP}");
         match written {
-            "beginning" => return Ok(Position::Beginning),
-            "end" => return Ok(Position::End),
+            "beginning" | "earliest" => return Ok(Position::Beginning),
+            "end" | "latest" => return Ok(Position::End),
             _ => {}
         }
         if let Some(time) = written.strip_prefix('@') {
             return time_of(time).ok_or_else(unknown);
         }
         match written.parse::<i64>() {
-            Ok(offset) if offset >= 0 && !written.starts_with('-') => Ok(Position::Offset(offset)),
+            Ok(offset) if offset >= 0 && !written.starts_with(['-', '+']) => Ok(Position::Offset(offset)),
             Ok(offset) if offset < 0 && offset > i64::MIN => Ok(Position::Last(-offset)),
             _ => Err(unknown()),
         }
@@ -141,7 +141,9 @@ mod tests {
         let ago = |seconds| Ok(Position::Ago(Duration::from_secs(seconds)));
         for (written, meant) in [
             ("beginning", Ok(Position::Beginning)),
+            ("earliest", Ok(Position::Beginning)),
             ("end", Ok(Position::End)),
+            ("latest", Ok(Position::End)),
             ("0", Ok(Position::Offset(0))),
             ("42", Ok(Position::Offset(42))),
             ("-5", Ok(Position::Last(5))),
@@ -164,6 +166,7 @@ mod tests {
             "",
             "start",
             "-0",
+            "+5",
             "-",
             "@",
             "@-",

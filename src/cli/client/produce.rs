@@ -1,344 +1,337 @@
-//! `jackdaw produce TOPIC`: writes a record for each line of standard input.
+//! `jackdaw produce TOPIC`: writes a record for each line of standard input, or for each file.
+//!
+//! Nothing is lost in silence: each line that was read is written, or named with the reason why it was not. If the
+//! input is not read to its end, the first line that was not sent is named, too.
 
-use std::fmt;
-use std::io::{self, BufRead, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+mod input;
+mod outcomes;
+mod report;
+mod shape;
+
+use std::io::{self, IsTerminal};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use serde_json::json;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use super::{
-    CommandOutcome, Connect, Exit, Failure, LastComplaint, Output, Progress, Session, reason_of, run, shown,
-};
+use self::input::{Input, Item, Next};
+use self::outcomes::{Job, Outcomes, Why, code_of};
+use self::shape::Shape;
+use super::record::NewRecord;
+use super::record::layout::Layout;
+use super::{CommandOutcome, Connect, Exit, Output, Progress, Session, run};
 use crate::cli::serve::name_and_value;
-use crate::types::IgnorePoison;
+use crate::time::Moment;
 
-/// The maximum number of lines that are read ahead.
-const AHEAD: usize = 1000;
 /// The time that the loop waits before it checks for other events.
 const TICK: Duration = Duration::from_millis(50);
 
+const EXAMPLES: &str = "Examples:
+  printf 'anna=one coffee\\n' | jackdaw produce orders --key-separator =
+  jackdaw produce orders -f '%T|%h|%k|%s' < records.txt
+  jackdaw consume orders --until-end --json | jackdaw produce copy --from-json
+  jackdaw produce pictures --file cat.jpg --key cat";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Options {
     #[command(flatten)]
     connect: Connect,
-    topic: String,
-    /// The text between key and value in a line; without it the line is the value
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// The topic of all records. Without it, each line has to name its own, in JSON or as %t of --format
+    topic: Option<String>,
+    /// The text between key and value in a line; without it the line is the value. \t is a tab
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     key_separator: Option<String>,
+    /// A line without the separator is a value without a key. Without this option it is refused
+    #[arg(long, requires = "key_separator")]
+    key_optional: bool,
+    /// The fields of a line and the text between them, such as '%k=%s'
+    #[arg(short, long, value_name = "FORMAT", conflicts_with = "key_separator", long_help = FORMAT)]
+    format: Option<Layout>,
+    /// Each line is a record in JSON, as `consume --json` prints it
+    #[arg(long, conflicts_with_all = ["key_separator", "format", "null"])]
+    from_json: bool,
+    /// Write a whole file as one record; - is standard input; may be repeated
+    #[arg(long = "file", value_name = "FILE", conflicts_with_all = ["key_separator", "format", "from_json", "null"])]
+    files: Vec<PathBuf>,
+    /// The key of all records
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["key_separator", "from_json"])]
+    key: Option<String>,
+    /// A key, value or value of a header that is exactly this text is null. A null value is a tombstone
+    #[arg(long, value_name = "TEXT")]
+    null: Option<String>,
     /// A header for all records; may be repeated
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = name_and_value)]
     headers: Vec<(String, String)>,
-    /// [default: chosen by the key, or any]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
+    /// The partition of all records [default: that of the line, else chosen by the key as Kafka's producer
+    /// does, else any]
+    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
-    #[arg(long, value_name = "CODEC", value_parser = ["none", "gzip", "snappy", "lz4", "zstd"], default_value = "none")]
+    /// Choose partitions by the key, and not those that lines of JSON name
+    #[arg(long, conflicts_with = "partition")]
+    repartition: bool,
+    /// Write at most this many records per second
+    #[arg(long, value_name = "RECORDS")]
+    rate: Option<NonZeroU32>,
+    /// Write each record this many times
+    #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    repeat: u64,
+    /// After a record that cannot be written: go on with the next line, as long as that can be written, or stop
+    #[arg(long, value_name = "ACTION", default_value = "skip")]
+    on_error: OnError,
+    #[arg(short = 'z', long, value_name = "CODEC", value_parser = ["none", "gzip", "snappy", "lz4", "zstd"],
+          default_value = "none")]
     compression: String,
+}
+
+const FORMAT: &str = "The fields of a line and the text between them, such as '%k=%s': %s value, %k key, %h headers \
+                      (a=1,b=2), %t topic, %p partition, %T timestamp (milliseconds since 1970), %% a percent sign; \
+                      \\t, \\xFF";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnError {
+    Stop,
+    Skip,
 }
 
 pub fn execute(options: Options) -> Exit {
     let connect = options.connect.clone();
-    run(&connect, |session, out| produce(session, &options, out))
+    run(&connect, |session, out| produce(session, options, out))
 }
 
-fn produce(session: &Session, options: &Options, out: &mut Output<'_>) -> CommandOutcome {
-    let outcomes = Outcomes { complaint: session.complaint.clone(), ..Outcomes::default() };
-    let results = outcomes.results.clone();
+fn produce(session: &Session, options: Options, out: &mut Output<'_>) -> CommandOutcome {
+    let shape = Shape::of(&options)?;
+    let outcomes = Outcomes::new(session.complaint.clone());
+    let producer = producer(session, &options, outcomes.clone())?;
+    session.listen_for_signals();
+    let reads_terminal = options.files.is_empty() && io::stdin().is_terminal();
+    let input = match &options.files {
+        files if files.is_empty() => Input::lines(&session.stopped)?,
+        files => Input::files(files.clone()),
+    };
+    let pace = Pace { since: Moment::now(), rate: options.rate };
+    let progress = Progress::new("records", None, !reads_terminal);
+    let mut work = Work { session, options, shape, producer, outcomes, pace, progress, accepted: 0 };
+    let end = work.write_all(&input);
+    work.wait();
+    work.progress.end();
+    work.report(end, out)
+}
+
+fn producer(
+    session: &Session,
+    options: &Options,
+    outcomes: Outcomes,
+) -> CommandOutcome<BaseProducer<Outcomes>> {
     let mut settings = session.settings(&[
         ("enable.idempotence", "true"),
         ("compression.codec", &options.compression),
         ("message.timeout.ms", &session.timeout().as_millis().to_string()),
+        // A topic that is still unknown by then does not exist.
+        ("topic.metadata.propagation.max.ms", &(session.timeout() / 2).as_millis().to_string()),
+        // Keys go to the partitions where Kafka's own producer writes them.
+        ("partitioner", "murmur2_random"),
+        // The limit of the topic counts, and the broker says what it is.
+        ("message.max.bytes", "100000000"),
+        // More than a record may have, since a full queue has to become empty again.
+        ("queue.buffering.max.kbytes", "131072"),
     ]);
     // The broker may create a missing topic, if its settings allow it.
     settings.remove("allow.auto.create.topics");
-    let producer: BaseProducer<Outcomes> =
-        settings.create_with_context(outcomes).map_err(|error| session.failed(&error))?;
+    settings.create_with_context(outcomes).map_err(|error| session.failed(&error))
+}
 
-    session.listen_for_signals();
-    let lines = read_lines();
-    let mut progress = Progress::new("records", None, true);
-    let mut read = 0;
-    let mut unread = None;
-    while !session.is_stopped() && !results.is_hopeless() {
-        match lines.recv_timeout(TICK) {
-            Ok(Ok(line)) => {
-                read += 1;
-                if let Err(why) = send(&producer, options, &line, read) {
-                    results.missed(read, why);
-                }
-                producer.poll(Duration::ZERO);
-            }
-            Ok(Err(error)) => {
-                unread = Some(error);
-                break;
-            }
-            Err(RecvTimeoutError::Timeout) => producer.poll(Duration::ZERO),
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        progress.at(results.written());
-    }
-    // librdkafka reports a record that is not delivered in time as a failure, so this loop ends.
-    while producer.in_flight_count() > 0 {
-        producer.poll(TICK);
-        progress.at(results.written());
-    }
-    progress.end();
+struct Pace {
+    since: Moment,
+    rate: Option<NonZeroU32>,
+}
 
-    let written = results.written();
-    if session.json() {
-        writeln!(out, "{}", json!({ "topic": options.topic, "written": written, "failed": read - written }))?;
-    }
-    match results.missing() {
-        missing if missing.is_empty() => unread.map_or(Ok(()), |error| Err(error.into())),
-        missing => Err(failure(session, options, &missing, read - written, read)),
+impl Pace {
+    /// The time until the next record may be sent.
+    fn wait(&self, sent: u64) -> Duration {
+        self.rate.map_or(Duration::ZERO, |rate| due(sent, rate).saturating_sub(self.since.elapsed()))
     }
 }
 
-/// The failure with the lines that were not written, and the reasons.
-fn failure(session: &Session, options: &Options, missing: &[Missing], lost: u64, read: u64) -> Failure {
-    let mut is_unavailable = false;
-    let mut reasons = Vec::new();
-    for Missing { why, lines } in missing {
-        let why = match why {
-            Why::NoKey => {
-                let separator = options.key_separator.as_deref().unwrap_or_default();
-                format!("without \"{}\" there is no key", shown(separator))
-            }
-            Why::Failed(code) => match session.failed(&KafkaError::MessageProduction(*code)) {
-                Failure::Unavailable(why) => {
-                    is_unavailable = true;
-                    why
-                }
-                _ if *code == RDKafkaErrorCode::MessageTimedOut => {
-                    is_unavailable = true;
-                    format!("no answer from {}", session.connect.bootstrap)
-                }
-                _ => reason_of(*code),
-            },
-        };
-        let word = if lines.is_one() { "line" } else { "lines" };
-        reasons.push(format!("{word} {lines}: {why}"));
-    }
-    let topic = shown(&options.topic);
-    let why = format!("{lost} of {read} lines were not written to {topic}: {}", reasons.join("; "));
-    if is_unavailable { Failure::Unavailable(why) } else { Failure::Refused(why) }
+/// The time after the start at which the next record may be sent.
+fn due(sent: u64, rate: NonZeroU32) -> Duration {
+    let rate = u64::from(rate.get());
+    Duration::from_secs(sent / rate) + Duration::from_micros(sent % rate * 1_000_000 / rate)
 }
 
-/// Reads standard input on its own thread, because reading blocks.
-fn read_lines() -> Receiver<io::Result<Vec<u8>>> {
-    let (lines, read) = mpsc::sync_channel(AHEAD);
-    std::thread::spawn(move || {
-        let mut input = io::stdin().lock();
+/// The reason why no more input is read.
+enum End {
+    /// All input was read, or all until Ctrl-C or SIGTERM.
+    Over,
+    /// The first line that was not sent, because the lines after it would fail too or the user wants it so.
+    Stopped(u64),
+    Failed(io::Error),
+}
+
+struct Work<'a> {
+    session: &'a Session,
+    options: Options,
+    shape: Shape,
+    producer: BaseProducer<Outcomes>,
+    outcomes: Outcomes,
+    pace: Pace,
+    progress: Progress,
+    /// The number of records so far, those of refused lines included.
+    accepted: u64,
+}
+
+impl Work<'_> {
+    fn write_all(&mut self, input: &Input) -> End {
+        let mut last = 0;
         loop {
-            let mut line = Vec::new();
-            let result = match input.read_until(b'\n', &mut line) {
-                Ok(0) => return,
-                Ok(_) => Ok(without_end(line)),
-                Err(error) => Err(error),
-            };
-            let is_over = result.is_err();
-            if lines.send(result).is_err() || is_over {
-                return;
+            self.send_again();
+            let must_stop = self.must_stop();
+            match input.next(TICK) {
+                Next::Item(item) if must_stop => return End::Stopped(item.number),
+                Next::Quiet if must_stop => return End::Stopped(last + 1),
+                Next::Item(item) => {
+                    last = item.number;
+                    self.take(&item);
+                }
+                // Lines that were read before a signal have come by now. Files are named beforehand.
+                Next::Quiet if self.session.is_stopped() && self.options.files.is_empty() => {
+                    return End::Over;
+                }
+                Next::Quiet if self.session.is_stopped() => return End::Stopped(last + 1),
+                Next::Quiet => self.producer.poll(Duration::ZERO),
+                Next::Over => return End::Over,
+                Next::Failed(error) => return End::Failed(error),
             }
-        }
-    });
-    read
-}
-
-fn without_end(mut line: Vec<u8>) -> Vec<u8> {
-    if line.last() == Some(&b'\n') {
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
+            self.progress.at(self.outcomes.written());
         }
     }
-    line
-}
 
-/// Submits a line. The producer reports its result with the line's number.
-fn send(producer: &BaseProducer<Outcomes>, options: &Options, line: &[u8], number: u64) -> Result<(), Why> {
-    let (key, value) = match &options.key_separator {
-        None => (None, line),
-        Some(separator) => split(line, separator.as_bytes()).ok_or(Why::NoKey)?,
-    };
-    let opaque = Box::new(number);
-    let mut record: BaseRecord<'_, [u8], [u8], Box<u64>> =
-        BaseRecord::with_opaque_to(&options.topic, opaque).payload(value);
-    if let Some(key) = key {
-        record = record.key(key);
-    }
-    if let Some(partition) = options.partition {
-        record = record.partition(partition);
-    }
-    if !options.headers.is_empty() {
-        let mut headers = OwnedHeaders::new();
-        for (name, value) in &options.headers {
-            headers = headers.insert(Header { key: name, value: Some(value) });
-        }
-        record = record.headers(headers);
-    }
-    loop {
-        match producer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                producer.poll(TICK);
-                record = again;
-            }
-            Err((error, _)) => return Err(Why::Failed(code_of(&error))),
+    /// Whether no more lines may be sent.
+    fn must_stop(&self) -> bool {
+        match self.options.on_error {
+            OnError::Stop => self.outcomes.any(|_| true),
+            OnError::Skip => self.outcomes.any(|why| !self.is_of_the_line(why)),
         }
     }
-}
 
-fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
-    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
-}
-
-/// Splits a line into key and value.
-fn split<'a>(line: &'a [u8], separator: &[u8]) -> Option<(Option<&'a [u8]>, &'a [u8])> {
-    let at = line.windows(separator.len()).position(|window| window == separator)?;
-    Some((line.get(..at), line.get(at + separator.len()..)?))
-}
-
-#[derive(Default)]
-struct Outcomes {
-    complaint: LastComplaint,
-    results: LineResults,
-}
-
-/// The results of the lines.
-#[derive(Clone, Default)]
-struct LineResults {
-    written: Arc<AtomicU64>,
-    missing: Arc<Mutex<Vec<Missing>>>,
-}
-
-/// Lines that were not written for the same reason.
-#[derive(Clone, Debug)]
-struct Missing {
-    why: Why,
-    lines: Numbers,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    NoKey,
-    Failed(RDKafkaErrorCode),
-}
-
-impl Why {
-    /// Whether the error only concerns this line, and not the following ones.
-    fn is_of_the_line(self) -> bool {
-        match self {
-            Why::NoKey => true,
-            Why::Failed(code) => matches!(
+    /// Whether the error only concerns some lines, and others can be written.
+    fn is_of_the_line(&self, why: &Why) -> bool {
+        match why.code {
+            None => true,
+            Some(Code::UnknownPartition) => self.options.partition.is_none(),
+            Some(
+                Code::UnknownTopic
+                | Code::UnknownTopicOrPartition
+                | Code::InvalidTopic
+                | Code::TopicAuthorizationFailed,
+            ) => self.options.topic.is_none(),
+            Some(code) => matches!(
                 code,
-                RDKafkaErrorCode::MessageSizeTooLarge
-                    | RDKafkaErrorCode::InvalidMessage
-                    | RDKafkaErrorCode::InvalidRecord
-                    | RDKafkaErrorCode::InvalidTimestamp
+                Code::MessageSizeTooLarge
+                    | Code::InvalidMessage
+                    | Code::InvalidRecord
+                    | Code::InvalidDifferentRecord
+                    | Code::InvalidTimestamp
             ),
         }
     }
-}
 
-impl LineResults {
-    fn written(&self) -> u64 {
-        self.written.load(Ordering::SeqCst)
-    }
-
-    fn missed(&self, line: u64, why: Why) {
-        let mut missing = self.missing.lock().ignoring_poison();
-        let at = missing.iter().position(|one| one.why == why).unwrap_or_else(|| {
-            missing.push(Missing { why, lines: Numbers::default() });
-            missing.len() - 1
-        });
-        if let Some(one) = missing.get_mut(at) {
-            one.lines.add(line);
+    fn take(&mut self, item: &Item) {
+        let is_blank = item.bytes.iter().all(u8::is_ascii_whitespace);
+        if is_blank && matches!(self.shape, Shape::Json) {
+            return;
+        }
+        let record = match self.shape.record(&item.bytes, &self.options) {
+            Ok(record) => record,
+            Err(words) => {
+                self.accepted += 1;
+                self.outcomes.missed(item.number, Why::of_line(words));
+                return;
+            }
+        };
+        let job = Arc::new(Job { number: item.number, record, is_alone: false });
+        for time in 0..self.options.repeat {
+            if time > 0 && (self.session.is_stopped() || self.must_stop()) {
+                return;
+            }
+            self.wait_for_pace();
+            self.accepted += 1;
+            self.send(&job);
+            self.progress.at(self.outcomes.written());
         }
     }
 
-    fn missing(&self) -> Vec<Missing> {
-        self.missing.lock().ignoring_poison().clone()
-    }
-
-    /// Whether the following lines would fail too.
-    fn is_hopeless(&self) -> bool {
-        let missing = self.missing.lock().ignoring_poison();
-        missing.iter().any(|one| !one.why.is_of_the_line())
-    }
-}
-
-/// Line numbers, shown as `3, 7-9`.
-#[derive(Clone, Debug, Default)]
-struct Numbers {
-    /// The first and last number of each run, in the order of arrival.
-    runs: Vec<(u64, u64)>,
-}
-
-impl Numbers {
-    fn add(&mut self, number: u64) {
-        match self.runs.last_mut() {
-            Some((_, last)) if *last + 1 == number => *last = number,
-            Some(_) | None => self.runs.push((number, number)),
+    /// After Ctrl-C, records that were read go out at once.
+    fn wait_for_pace(&self) {
+        loop {
+            let wait = self.pace.wait(self.accepted);
+            if wait.is_zero() || self.session.is_stopped() {
+                return;
+            }
+            self.producer.poll(wait.min(TICK));
         }
     }
 
-    fn is_one(&self) -> bool {
-        matches!(self.runs[..], [(first, last)] if first == last)
-    }
-}
-
-impl fmt::Display for Numbers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut runs = self.runs.clone();
-        runs.sort_unstable();
-        let mut joined = Numbers::default();
-        for (first, last) in runs {
-            match joined.runs.last_mut() {
-                Some((_, end)) if *end + 1 >= first => *end = last.max(*end),
-                Some(_) | None => joined.runs.push((first, last)),
+    /// Hands a record to librdkafka, which reports its outcome later.
+    fn send(&self, job: &Arc<Job>) {
+        let NewRecord { topic, partition, timestamp, key, value, headers } = &job.record;
+        let topic = topic.as_deref().unwrap_or_default();
+        let mut record: BaseRecord<'_, [u8], [u8], Arc<Job>> =
+            BaseRecord::with_opaque_to(topic, Arc::clone(job));
+        record.key = key.as_deref();
+        record.payload = value.as_deref();
+        record.partition = *partition;
+        record.timestamp = *timestamp;
+        if !headers.is_empty() {
+            let all = headers.iter().map(|(name, value)| Header { key: name, value: value.as_ref() });
+            record.headers = Some(all.fold(OwnedHeaders::new(), OwnedHeaders::insert));
+        }
+        loop {
+            self.producer.poll(Duration::ZERO);
+            match self.producer.send(record) {
+                Ok(()) => return,
+                Err((KafkaError::MessageProduction(Code::QueueFull), again)) => {
+                    self.producer.poll(TICK);
+                    record = again;
+                }
+                Err((error, _)) => {
+                    let why = Why::of_code(code_of(&error), &job.record, partition.unwrap_or(-1));
+                    return self.outcomes.missed(job.number, why);
+                }
             }
         }
-        for (at, (first, last)) in joined.runs.into_iter().enumerate() {
-            let comma = if at > 0 { ", " } else { "" };
-            if first == last {
-                write!(f, "{comma}{first}")?;
-            } else {
-                write!(f, "{comma}{first}-{last}")?;
-            }
+    }
+
+    /// Sends records again that were refused because of others in their batch, each in a batch of its own. The
+    /// records after them may be written before them.
+    fn send_again(&mut self) {
+        for job in self.outcomes.take_again() {
+            self.flush();
+            let job = Job { number: job.number, record: job.record.clone(), is_alone: true };
+            self.send(&Arc::new(job));
+            self.flush();
         }
-        Ok(())
-    }
-}
-
-impl ClientContext for Outcomes {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.complaint.log(level, facility, message);
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.complaint.error(error, reason);
-    }
-}
-
-impl ProducerContext for Outcomes {
-    type DeliveryOpaque = Box<u64>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, line: Box<u64>) {
-        match result {
-            Ok(_) => {
-                self.results.written.fetch_add(1, Ordering::SeqCst);
-            }
-            Err((error, _)) => self.results.missed(*line, Why::Failed(code_of(error))),
+    /// Waits until each record has its outcome. librdkafka reports one that is not delivered in time as a failure.
+    fn flush(&mut self) {
+        while self.producer.in_flight_count() > 0 {
+            // An error is a timeout. A flush waits for records only, and leaves other events to the poll.
+            let _ = self.producer.flush(TICK);
+            self.producer.poll(Duration::ZERO);
+            self.progress.at(self.outcomes.written());
         }
+    }
+
+    fn wait(&mut self) {
+        self.flush();
+        self.send_again();
     }
 }
 
@@ -347,23 +340,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_lines_are_shown_in_runs_whatever_order_they_came_in() {
-        let shown = |numbers: &[u64]| {
-            let mut all = Numbers::default();
-            numbers.iter().for_each(|number| all.add(*number));
-            all.to_string()
-        };
-        assert_eq!(shown(&[3]), "3");
-        assert_eq!(shown(&[7, 8, 9, 3, 11, 10, 1]), "1, 3, 7-11");
-    }
-
-    #[test]
-    fn a_line_is_split_at_the_first_separator_and_loses_its_end() {
-        assert_eq!(split(b"a=>b=>c", b"=>"), Some((Some(&b"a"[..]), &b"b=>c"[..])));
-        assert_eq!(split(b":value", b":"), Some((Some(&b""[..]), &b"value"[..])));
-        assert_eq!(split(b"value", b":"), None);
-        for (line, value) in [("a\n", "a"), ("a\r\n", "a"), ("a\r", "a\r"), ("\n", ""), ("a", "a")] {
-            assert_eq!(without_end(line.into()), value.as_bytes());
-        }
+    fn records_are_due_at_even_distances() {
+        let rate = NonZeroU32::new(4).unwrap();
+        let due: Vec<u128> = (0..=5).map(|sent| due(sent, rate).as_millis()).collect();
+        assert_eq!(due, [0, 250, 500, 750, 1000, 1250]);
     }
 }

@@ -1,0 +1,231 @@
+//! The outcome of each record that was accepted: it is written, or it is refused and its line is named.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+
+use super::super::record::{NewRecord, native};
+use super::super::{LastComplaint, reason_of, shown};
+use crate::types::IgnorePoison;
+
+/// The maximum number of reasons with one code that are kept apart.
+const MOST_REASONS: usize = 20;
+
+/// A record that was handed to librdkafka.
+pub struct Job {
+    pub number: u64,
+    pub record: NewRecord,
+    /// Whether it is the only record of its batch, so that no other record can be the reason of a refusal.
+    pub is_alone: bool,
+}
+
+/// The reason why a record was not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// `None` if the line itself is at fault.
+    pub code: Option<Code>,
+    pub words: String,
+    /// Whether the record may be written nevertheless, because only the answer is missing.
+    pub is_open: bool,
+}
+
+impl Why {
+    pub fn of_line(words: String) -> Why {
+        Why { code: None, words, is_open: false }
+    }
+
+    pub fn of_code(code: Code, record: &NewRecord, partition: i32) -> Why {
+        let topic = record.topic.as_deref().unwrap_or_default();
+        let words = match code {
+            Code::UnknownTopic | Code::UnknownTopicOrPartition => {
+                format!("there is no topic {}, and the broker does not create it", shown(topic))
+            }
+            Code::UnknownPartition => format!("{} has no partition {partition}", shown(topic)),
+            Code::InvalidRecord if record.key.is_none() => {
+                format!("{}; a compacted topic accepts no record without a key", reason_of(code))
+            }
+            code => reason_of(code),
+        };
+        Why { code: Some(code), words, is_open: false }
+    }
+}
+
+/// Lines that were not written for the same reason.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    pub why: Why,
+    pub lines: Numbers,
+}
+
+/// The outcomes so far.
+#[derive(Clone, Default)]
+pub struct Outcomes {
+    complaint: LastComplaint,
+    written: Arc<AtomicU64>,
+    missing: Arc<Mutex<Vec<Missing>>>,
+    /// Records that were refused because of another record in their batch.
+    again: Arc<Mutex<Vec<Arc<Job>>>>,
+}
+
+impl Outcomes {
+    pub fn new(complaint: LastComplaint) -> Outcomes {
+        Outcomes { complaint, ..Outcomes::default() }
+    }
+
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::SeqCst)
+    }
+
+    pub fn missed(&self, line: u64, mut why: Why) {
+        let mut missing = self.missing.lock().ignoring_poison();
+        let alike = missing.iter().filter(|one| one.why.code == why.code).count();
+        if alike >= MOST_REASONS && missing.iter().all(|one| one.why != why) {
+            why.words = "other reasons".to_owned();
+        }
+        if let Some(one) = missing.iter_mut().find(|one| one.why == why) {
+            return one.lines.add(line);
+        }
+        let mut lines = Numbers::default();
+        lines.add(line);
+        missing.push(Missing { why, lines });
+    }
+
+    pub fn missing(&self) -> Vec<Missing> {
+        self.missing.lock().ignoring_poison().clone()
+    }
+
+    pub fn any(&self, is: impl Fn(&Why) -> bool) -> bool {
+        self.missing.lock().ignoring_poison().iter().any(|one| is(&one.why))
+    }
+
+    /// Takes the records that have to be sent again, in the order of their lines.
+    pub fn take_again(&self) -> Vec<Arc<Job>> {
+        let mut again = std::mem::take(&mut *self.again.lock().ignoring_poison());
+        again.sort_by_key(|job| job.number);
+        again
+    }
+}
+
+impl ClientContext for Outcomes {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.complaint.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.complaint.error(error, reason);
+    }
+}
+
+impl ProducerContext for Outcomes {
+    type DeliveryOpaque = Arc<Job>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, job: Arc<Job>) {
+        let (error, record) = match result {
+            Ok(_) => {
+                self.written.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            Err((error, record)) => (error, record),
+        };
+        let code = code_of(error);
+        // The broker refuses a batch as a whole. Each of these records is sent again alone.
+        let is_of_the_batch = matches!(code, Code::InvalidDifferentRecord | Code::MessageSizeTooLarge);
+        if is_of_the_batch && !job.is_alone {
+            self.again.lock().ignoring_poison().push(job);
+            return;
+        }
+        let why = Why::of_code(code, &job.record, record.partition());
+        self.missed(job.number, Why { is_open: native::may_be_written(record), ..why });
+    }
+}
+
+pub fn code_of(error: &KafkaError) -> Code {
+    error.rdkafka_error_code().unwrap_or(Code::Unknown)
+}
+
+/// Line numbers, shown as `3, 7-9`.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// The first and last number of each run, in the order of arrival.
+    runs: Vec<(u64, u64)>,
+}
+
+impl Numbers {
+    fn add(&mut self, number: u64) {
+        match self.runs.last_mut() {
+            // A line that is sent repeatedly has one number.
+            Some((_, last)) if *last == number => {}
+            Some((_, last)) if *last + 1 == number => *last = number,
+            Some(_) | None => self.runs.push((number, number)),
+        }
+    }
+
+    pub fn is_one(&self) -> bool {
+        matches!(self.runs[..], [(first, last)] if first == last)
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut runs = self.runs.clone();
+        runs.sort_unstable();
+        let mut joined = Numbers::default();
+        for (first, last) in runs {
+            match joined.runs.last_mut() {
+                Some((_, end)) if *end + 1 >= first => *end = last.max(*end),
+                Some(_) | None => joined.runs.push((first, last)),
+            }
+        }
+        for (at, (first, last)) in joined.runs.into_iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            if first == last {
+                write!(f, "{comma}{first}")?;
+            } else {
+                write!(f, "{comma}{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_lines_are_shown_in_runs_whatever_order_they_came_in() {
+        let shown = |numbers: &[u64]| {
+            let mut all = Numbers::default();
+            numbers.iter().for_each(|number| all.add(*number));
+            all.to_string()
+        };
+        assert_eq!(shown(&[3]), "3");
+        assert_eq!(shown(&[7, 8, 9, 3, 11, 10, 1]), "1, 3, 7-11");
+        assert_eq!(shown(&[2, 2, 3, 2]), "2-3");
+    }
+
+    #[test]
+    fn lines_are_grouped_by_reason_and_each_is_named_however_many_reasons_there_are() {
+        let outcomes = Outcomes::default();
+        for line in 1..=100 {
+            outcomes.missed(line, Why::of_line(format!("reason {}", line.min(50))));
+        }
+        let missing = outcomes.missing();
+        assert_eq!(missing.len(), MOST_REASONS + 1);
+        assert_eq!(
+            (missing[0].why.words.as_str(), missing[0].lines.to_string()),
+            ("reason 1", "1".to_owned())
+        );
+        let others = &missing[MOST_REASONS];
+        assert_eq!(
+            (others.why.words.as_str(), others.lines.to_string()),
+            ("other reasons", "21-100".to_owned())
+        );
+    }
+}
