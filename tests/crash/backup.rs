@@ -1,7 +1,7 @@
 //! Copies of the data directory while the real process is under load. `jackdaw backup` always gives one that opens and has
 //! every record that was acknowledged before it began. `cp -r` gives such a one, or one that is refused.
 //!
-//! Each round makes five; `CRASH_SEED` and `CRASH_MINUTES` choose the rounds as in the other tests.
+//! Each round makes three; `CRASH_SEED` and `CRASH_MINUTES` choose the rounds as in the other tests.
 
 use crate::checker::{Log, Place};
 use crate::child::{Home, Running};
@@ -9,7 +9,7 @@ use crate::load::{Load, SHRINKING, read_everything};
 use crate::value::{Random, Value};
 use crate::{DEADLINE, rounds};
 
-const COPIES: usize = 5;
+const COPIES: usize = 3;
 
 #[test]
 fn a_backup_under_load_opens_and_has_every_record_that_was_acknowledged_before_it_began() {

@@ -265,7 +265,7 @@ impl Directory {
         if let Err(error) = hold::announce(&*self.fs, &self.root, start) {
             tracing::warn!(
                 %error,
-                "cannot write hold.topics: backups of the running broker are refused until the next start"
+                "cannot write topics.hold: backups of the running broker are refused until the next start"
             );
         }
     }

@@ -1,11 +1,11 @@
 //! Holds: files in the data directory that a backup beside a running broker locks, so that nothing it still has to copy
 //! is removed meanwhile. The system releases the lock of a process that ends, however it ends.
 //!
-//! - `hold.journal`: while it is locked, no snapshot is removed. So the journal is not trimmed, and its files are not
+//! - `journal.hold`: while it is locked, no snapshot is removed. So the journal is not trimmed, and its files are not
 //!   reused.
-//! - `hold.topics`: while it is locked, no segment file is removed, and the trash is not emptied.
+//! - `topics.hold`: while it is locked, no segment file is removed, and the trash is not emptied.
 //!
-//! A start cannot wait for a backup, and it removes files. Therefore `hold.topics` has the id of the start from which
+//! A start cannot wait for a backup, and it removes files. Therefore `topics.hold` has the id of the start from which
 //! the holds count: it is zero until recovery is over, and a backup at whose end there is another id has failed.
 
 use std::io::{self, IoSlice};
@@ -28,8 +28,8 @@ pub(super) enum Kept {
 impl Kept {
     fn path(self, root: &Path) -> PathBuf {
         root.join(match self {
-            Kept::Journal => "hold.journal",
-            Kept::Topics => "hold.topics",
+            Kept::Journal => "journal.hold",
+            Kept::Topics => "topics.hold",
         })
     }
 }
