@@ -510,9 +510,6 @@ fn each_verb_shows_an_example() {
     let stage = Stage::new();
     for verb in ["produce", "consume"] {
         let help = stage.run(&[verb, "--help"], "");
-        assert!(
-            help.contains(&format!("Examples:\n  ")) && help.contains(&format!("jackdaw {verb} ")),
-            "{help}"
-        );
+        assert!(help.contains("Examples:\n  ") && help.contains(&format!("jackdaw {verb} ")), "{help}");
     }
 }

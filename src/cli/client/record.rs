@@ -13,8 +13,11 @@ pub struct NewRecord {
     pub timestamp: Option<i64>,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: Vec<NewHeader>,
 }
+
+/// The name and the value, which may be null.
+pub type NewHeader = (String, Option<Vec<u8>>);
 
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! A record as a line of JSON: `consume --json` prints it, and `produce --input json` reads it back.
+//! A record as a line of JSON: `consume --json` prints it, and `produce --from-json` reads it back.
 //!
 //! Keys, values and names of headers that are text are strings. Other bytes are `{"base64": "…"}`, so nothing is
 //! lost, and null is null.
@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::{NewRecord, ReadRecord};
+use super::{NewHeader, NewRecord, ReadRecord};
 
 const FIELDS: [&str; 7] = ["topic", "partition", "offset", "timestamp", "key", "value", "headers"];
 
@@ -89,7 +89,7 @@ fn bytes_of(value: Value, name: &str) -> Result<Option<Vec<u8>>, String> {
     }
 }
 
-fn headers(value: Value) -> Result<Vec<(String, Option<Vec<u8>>)>, String> {
+fn headers(value: Value) -> Result<Vec<NewHeader>, String> {
     let wrong = || "headers is not a list of {\"key\": …, \"value\": …}".to_owned();
     let all = match value {
         Value::Null => return Ok(Vec::new()),
