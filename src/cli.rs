@@ -72,15 +72,18 @@ enum Command {
     /// Make a data directory with its first users, as kafka-storage.sh format --add-scram does
     #[cfg(feature = "security")]
     Format(format::Options),
-    /// List, describe, create, alter and delete topics, on any Kafka broker
+    /// List, describe, create, alter, place and delete topics, on any Kafka broker
     #[cfg(feature = "client")]
     Topic(client::Topic),
-    /// List, describe, reset and delete groups
+    /// List, describe, watch, reset and delete groups
     #[cfg(feature = "client")]
     Group(client::Group),
-    /// List and describe transactions, and abort one that hangs
+    /// List and describe transactions, find those that hang, and abort one
     #[cfg(feature = "client")]
     Transaction(client::Transaction),
+    /// Show the brokers, the controllers, the features and the log directories of a cluster
+    #[cfg(feature = "client")]
+    Cluster(client::Cluster),
     /// List, set and remove quotas of users, client ids and addresses
     #[cfg(feature = "client")]
     Quota(client::Quota),
@@ -93,7 +96,7 @@ enum Command {
     /// Print records
     #[cfg(feature = "client")]
     Consume(client::Consume),
-    /// Show and alter settings of topics and brokers
+    /// Show and alter settings of topics, brokers, groups and client metrics
     #[cfg(feature = "client")]
     Config(client::Config),
     /// List, add and remove access control lists
@@ -129,6 +132,8 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> Exit {
         Some(Command::Group(options)) => client::group(options),
         #[cfg(feature = "client")]
         Some(Command::Transaction(options)) => client::transaction(options),
+        #[cfg(feature = "client")]
+        Some(Command::Cluster(options)) => client::cluster(options),
         #[cfg(all(feature = "client", feature = "security"))]
         Some(Command::User(options)) => client::user(options),
         #[cfg(feature = "client")]

@@ -1,18 +1,21 @@
-//! `jackdaw topic|group|transaction|quota|produce|consume|config|acl|user`: a small client of any Kafka broker, on
-//! librdkafka where that has the request.
+//! `jackdaw topic|group|transaction|cluster|config|quota|acl|user|produce|consume`: a small client of any Kafka broker.
+//! Records go through librdkafka; requests of administration are sent by this program itself ([`peer`], [`brokers`]).
 //!
 //! Results are tables, or JSON with `--json`, on standard output; all other text is on standard error. It
 //! is no error if the reader of standard output stops reading.
 
 mod access;
 mod acl;
-mod alter;
+mod answers;
+mod brokers;
+mod cluster;
 mod config;
 mod consume;
 mod group;
 #[cfg(feature = "security")]
 mod login;
 mod peer;
+mod plan;
 mod position;
 mod produce;
 mod quota;
@@ -24,18 +27,17 @@ mod transaction;
 mod user;
 
 use std::fmt::Display;
-use std::future::Future;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use clap::builder::FalseyValueParser;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::{Offset, TopicPartitionList as List};
@@ -45,6 +47,7 @@ use self::access::{Access, Settings};
 use super::{Exit, fail};
 use crate::types::IgnorePoison;
 pub(super) use acl::{Options as Acl, execute as acl};
+pub(super) use cluster::{Options as Cluster, execute as cluster};
 pub(super) use config::{Options as Config, execute as config};
 pub(super) use consume::{Options as Consume, execute as consume};
 pub(super) use group::{Options as Group, execute as group};
@@ -62,21 +65,25 @@ const NO_GROUP: &str = "jackdaw-client";
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection and output")]
 struct Connect {
-    /// The bootstrap broker, or several separated by commas
+    /// The bootstrap broker, or several separated by commas [default: that of the profile, else
+    /// localhost:9092]
     #[arg(
+        short = 'b',
         long,
+        visible_aliases = ["bootstrap-server", "brokers"],
         global = true,
         value_name = "HOST:PORT",
         env = "JACKDAW_BOOTSTRAP",
-        default_value = "localhost:9092"
+        default_value = "",
+        hide_default_value = true
     )]
     bootstrap: String,
     /// The time limit for responses of the broker, in seconds
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10,
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, env = "JACKDAW_TIMEOUT",
           value_parser = clap::value_parser!(u32).range(1..=3600))]
     timeout: u32,
     /// Print JSON instead of a table
-    #[arg(long, global = true)]
+    #[arg(long, global = true, env = "JACKDAW_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
     #[command(flatten)]
     access: Access,
@@ -150,7 +157,7 @@ impl Session {
         let settings = connect.access.settings()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Session {
-            connect: connect.clone(),
+            connect: Connect { bootstrap: settings.bootstrap(&connect.bootstrap), ..connect.clone() },
             settings,
             runtime,
             complaint: LastComplaint::default(),
@@ -166,9 +173,14 @@ impl Session {
         Duration::from_secs(self.connect.timeout.into())
     }
 
+    /// The time that a broker may take for a change.
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.timeout().as_millis()).unwrap_or(i32::MAX)
+    }
+
     fn settings(&self, own: &[(&str, &str)]) -> ClientConfig {
         let mut settings = ClientConfig::new();
-        settings.set("bootstrap.servers", &self.connect.bootstrap).set("client.id", "jackdaw");
+        settings.set(access::CLIENT_ID, "jackdaw");
         settings.set("allow.auto.create.topics", "false");
         for (name, value) in own {
             settings.set(*name, *value);
@@ -176,6 +188,8 @@ impl Session {
         for (name, value) in self.settings.iter() {
             settings.set(name, value);
         }
+        settings.remove(access::OLD_BOOTSTRAP);
+        settings.set(access::BOOTSTRAP, &self.connect.bootstrap);
         settings
     }
 
@@ -194,22 +208,6 @@ impl Session {
             settings.set(*name, *value);
         }
         settings.create_with_context(self.complaint.clone()).map_err(|error| self.failed(&error))
-    }
-
-    fn admin(&self) -> CommandOutcome<AdminClient<LastComplaint>> {
-        // This setting only exists for consumers.
-        let mut settings = self.settings(&[]);
-        settings.remove("allow.auto.create.topics");
-        settings.create_with_context(self.complaint.clone()).map_err(|error| self.failed(&error))
-    }
-
-    fn admin_options(&self) -> AdminOptions {
-        AdminOptions::new().request_timeout(Some(self.timeout())).operation_timeout(Some(self.timeout()))
-    }
-
-    /// Waits for a response of the admin client.
-    fn wait<T>(&self, answer: impl Future<Output = KafkaResult<T>>) -> CommandOutcome<T> {
-        self.runtime.block_on(answer).map_err(|error| self.failed(&error))
     }
 
     /// The metadata of all topics. It creates none.

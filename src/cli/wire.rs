@@ -15,7 +15,7 @@ const LONGEST_FIRST: u32 = 64 << 10;
 
 pub struct Wire {
     stream: Stream,
-    client_id: &'static str,
+    client_id: String,
     sent: i32,
 }
 
@@ -27,14 +27,18 @@ enum Stream {
 
 impl Wire {
     /// Connects to the first of the name's addresses that accepts it. `patience` is the time limit of each step.
-    pub fn connect(address: &str, client_id: &'static str, patience: Duration) -> io::Result<Wire> {
+    pub fn connect(address: &str, client_id: &str, patience: Duration) -> io::Result<Wire> {
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in address.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, patience) {
                 Ok(socket) => {
                     socket.set_read_timeout(Some(patience))?;
                     socket.set_write_timeout(Some(patience))?;
-                    return Ok(Wire { stream: Stream::Plain(socket), client_id, sent: 0 });
+                    return Ok(Wire {
+                        stream: Stream::Plain(socket),
+                        client_id: client_id.to_owned(),
+                        sent: 0,
+                    });
                 }
                 Err(error) => failure = error,
             }
@@ -59,7 +63,7 @@ impl Wire {
             api_key: R::KEY,
             api_version: version,
             correlation_id: self.sent,
-            client_id: Some(self.client_id.to_owned()),
+            client_id: Some(self.client_id.clone()),
         };
         let mut out = Writer::new();
         let written = header.write(&mut out).and_then(|()| request.encode(&mut out, version));

@@ -32,9 +32,10 @@ pub struct Access {
     /// else SCRAM-SHA-512]
     #[arg(long, global = true, value_name = "MECHANISM", env = "JACKDAW_MECHANISM")]
     user_mechanism: Option<String>,
-    /// A file with settings of librdkafka, one NAME=VALUE on a line
-    #[arg(long, global = true, value_name = "FILE", env = "JACKDAW_PROFILE")]
-    profile: Option<PathBuf>,
+    /// A file with settings of librdkafka, one NAME=VALUE on a line; or NAME, for the part of
+    /// ~/.config/jackdaw/profiles below [NAME]
+    #[arg(long, global = true, value_name = "FILE|NAME", env = "JACKDAW_PROFILE")]
+    profile: Option<String>,
     /// A setting of librdkafka, such as client.id=me; may be repeated
     #[arg(short = 'X', long = "option", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
     options: Vec<(String, String)>,
@@ -44,6 +45,11 @@ pub struct Access {
 const PASSWORD: &str = "JACKDAW_PASSWORD";
 const PROTOCOL: &str = "security.protocol";
 const MECHANISM: &str = "sasl.mechanism";
+pub const BOOTSTRAP: &str = "bootstrap.servers";
+/// librdkafka's second name for the same.
+pub const OLD_BOOTSTRAP: &str = "metadata.broker.list";
+pub const CLIENT_ID: &str = "client.id";
+const DEFAULT_BOOTSTRAP: &str = "localhost:9092";
 
 /// Settings of librdkafka. Of two with one name the last one counts. Values may be secrets, so there is no `Debug`.
 #[derive(Clone, Default, PartialEq)]
@@ -58,12 +64,26 @@ impl Settings {
         self.all.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Those that a command has to know: all of `-X`, and of a profile those for encryption and login.
+    /// Those for which a command that does not use librdkafka has to do something: of `-X` all but addresses and the
+    /// client id, which every command has, and of a profile those for encryption and login.
     pub fn binding(&self) -> impl Iterator<Item = &str> {
+        const EVERYWHERE: [&str; 3] = [BOOTSTRAP, OLD_BOOTSTRAP, CLIENT_ID];
         let secures = |name: &str| ["security.", "ssl.", "sasl."].iter().any(|part| name.starts_with(part));
-        let all = self.all.iter().enumerate();
-        all.filter(move |(nth, (name, _))| *nth >= self.given || secures(name))
-            .map(|(_, (name, _))| name.as_str())
+        let all = self.all.iter().map(|(name, _)| name.as_str()).enumerate();
+        all.filter(move |(nth, name)| secures(name) || (*nth >= self.given && !EVERYWHERE.contains(name)))
+            .map(|(_, name)| name)
+    }
+
+    /// The addresses of the cluster: those of `-X`, else of the option, else of the profile.
+    pub fn bootstrap(&self, option: &str) -> String {
+        let (profile, given) = self.all.split_at(self.given);
+        let named = |part: &[(String, String)]| {
+            let found =
+                part.iter().rev().find(|(name, _)| [BOOTSTRAP, OLD_BOOTSTRAP].contains(&name.as_str()));
+            found.map(|(_, addresses)| addresses.clone())
+        };
+        let option = || (!option.is_empty()).then(|| option.to_owned());
+        named(given).or_else(option).or_else(|| named(profile)).unwrap_or(DEFAULT_BOOTSTRAP.to_owned())
     }
 
     #[cfg(test)]
@@ -93,7 +113,7 @@ impl Access {
             Some(file) => Some(read(file)?.lines().next().unwrap_or_default().to_owned()),
             None => std::env::var(PASSWORD).ok(),
         };
-        let profile = self.profile.as_deref().map(|file| pairs(&read(file)?, &file.display())).transpose()?;
+        let profile = self.profile.as_deref().map(profile).transpose()?;
         Ok(self.settings_of(profile.unwrap_or_default(), password))
     }
 
@@ -133,6 +153,40 @@ fn protocol(is_encrypted: bool, logs_in: bool) -> &'static str {
         (false, true) => "sasl_plaintext",
         (false, false) => "plaintext",
     }
+}
+
+/// The settings of a profile: of a file, or of a part of the file of all profiles.
+fn profile(named: &str) -> CommandOutcome<Vec<(String, String)>> {
+    let file = Path::new(named);
+    if file.is_file() || named.contains('/') {
+        return pairs(&read(file)?, &file.display());
+    }
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let config = config.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")));
+    let all = config.unwrap_or_default().join("jackdaw/profiles");
+    let part = part(&read(&all)?, named);
+    let part = part.ok_or_else(|| {
+        Failure::Usage(format!(
+            "--profile {named}: there is no such file, and no [{named}] in {}",
+            all.display()
+        ))
+    })?;
+    pairs(&part, &named)
+}
+
+/// The lines below `[name]`, after those that stand before all names and apply to each of them.
+fn part(all: &str, name: &str) -> Option<String> {
+    let (mut lines, mut is_meant, mut is_found) = (String::new(), true, false);
+    for line in all.lines().map(str::trim) {
+        if let Some(heading) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            is_meant = heading.trim() == name;
+            is_found |= is_meant;
+        } else if is_meant {
+            lines += line;
+            lines.push('\n');
+        }
+    }
+    is_found.then_some(lines)
 }
 
 /// The settings of a profile. Empty lines and those that begin with `#` say nothing.
@@ -215,6 +269,30 @@ mod tests {
         assert!(other.contains(&("sasl.mechanism".to_owned(), "PLAIN".to_owned())), "{other:?}");
         let named = settings("", "sasl.username=bob", Some("new"));
         assert!(named.contains(&("sasl.password".to_owned(), "new".to_owned())), "{named:?}");
+    }
+
+    #[test]
+    fn a_profile_is_a_part_of_the_file_with_what_all_parts_share() {
+        let all =
+            "client.id=me\n[prod]\nsecurity.protocol=ssl\n[ test ]\n# none\n[prod]\nssl.ca.location=ca\n";
+        assert_eq!(part(all, "prod").unwrap(), "client.id=me\nsecurity.protocol=ssl\nssl.ca.location=ca\n");
+        assert_eq!(part(all, "test").unwrap(), "client.id=me\n# none\n");
+        assert_eq!(part(all, "other"), None);
+    }
+
+    #[test]
+    fn the_addresses_are_those_of_librdkafkas_options_then_of_ours_then_of_the_profile() {
+        let settings = |profile: &str, options: &str| {
+            let line =
+                Line::try_parse_from(["jackdaw"].into_iter().chain(options.split_whitespace())).unwrap();
+            line.access.settings_of(pairs(profile, &"profile").unwrap(), None)
+        };
+        let profile = "bootstrap.servers=profile:1";
+        assert_eq!(settings("", "").bootstrap(""), "localhost:9092");
+        assert_eq!(settings(profile, "").bootstrap(""), "profile:1");
+        assert_eq!(settings(profile, "").bootstrap("option:1"), "option:1");
+        let given = settings(profile, "-X metadata.broker.list=given:1");
+        assert_eq!(given.bootstrap("option:1"), "given:1");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show the lists of resources, or all of them
+    #[command(after_help = "Example:\n  jackdaw acl list --topic orders")]
     List {
         #[command(flatten)]
         resources: Resources,
@@ -32,6 +33,9 @@ enum Command {
         principals: Vec<String>,
     },
     /// Allow or deny principals operations on resources
+    #[command(
+        after_help = "Example:\n  jackdaw acl add --allow-principal User:ann --consumer --topic orders --group billing"
+    )]
     Add {
         #[command(flatten)]
         resources: Resources,
@@ -39,6 +43,7 @@ enum Command {
         entries: Entries,
     },
     /// Remove lists of resources, or all of them if no principal is named
+    #[command(after_help = "Example:\n  jackdaw acl remove --topic orders")]
     Remove {
         #[command(flatten)]
         resources: Resources,

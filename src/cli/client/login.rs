@@ -185,7 +185,7 @@ mod tests {
         const TLS: (&str, &str) = ("security.protocol", "ssl");
         let plain = ("sasl.mechanism", "PLAIN");
         let cases: [(&[(&str, &str)], &str); 7] = [
-            (&[("client.id", "me")], "-X client.id"),
+            (&[("linger.ms", "5")], "-X linger.ms"),
             (&[("security.protocol", "tls")], "-X security.protocol=tls"),
             (&[SASL], "-X sasl.mechanism: expected"),
             (&[SASL, plain], "-X sasl.username is missing"),

@@ -1,5 +1,4 @@
-//! The brokers that this program asks itself, because librdkafka has no such requests: those of the cluster, the
-//! coordinator of a transactional id, and the leader of a partition.
+//! A connection to one broker for requests that this program sends itself, and why a broker refuses one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,16 +6,11 @@ use std::ops::RangeInclusive;
 
 #[cfg(feature = "security")]
 use super::login;
-use super::{CommandOutcome, Failure, Session, shown};
+use super::{CommandOutcome, Failure, Session, access, shown};
 use crate::api::error::ErrorCode;
 use crate::cli::wire::Wire;
 use crate::protocol::Request;
-use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
-use crate::protocol::messages::{ApiVersionsRequest, FindCoordinatorRequest, MetadataResponse};
-use crate::types::host_and_port;
-
-/// The kind of a coordinator in FindCoordinator.
-const OF_TRANSACTIONS: i8 = 1;
+use crate::protocol::messages::ApiVersionsRequest;
 
 /// A connection to one broker, and the versions of its APIs.
 pub struct Peer {
@@ -28,7 +22,8 @@ pub struct Peer {
 impl Peer {
     pub fn connect(session: &Session, address: &str) -> CommandOutcome<Peer> {
         let failed = |error: io::Error| Failure::no_answer(address, &error);
-        let wire = Wire::connect(address, "jackdaw", session.timeout()).map_err(failed)?;
+        let client_id = session.settings.get(access::CLIENT_ID).unwrap_or("jackdaw");
+        let wire = Wire::connect(address, client_id, session.timeout()).map_err(failed)?;
         let mut wire = come_in(session, wire, address)?;
         let answer = wire.call(0, &ApiVersionsRequest::default()).map_err(failed)?;
         let versions = answer.api_keys.iter().map(|api| (api.api_key, api.max_version)).collect();
@@ -55,16 +50,15 @@ impl Peer {
         if code == 0 {
             return Ok(());
         }
-        let known = ErrorCode::ALL.iter().find(|known| known.code() == code);
-        Err(self.refused(&known.map_or_else(|| format!("error {code}"), |known| known.name().to_owned())))
+        Err(self.refused(&reason(code, None)))
     }
 
     /// As [`Peer::accept`], but with the broker's own words if it has any.
     pub fn accept_with(&self, code: i16, message: Option<String>) -> CommandOutcome {
-        match message.filter(|message| code != 0 && !message.is_empty()) {
-            Some(message) => Err(self.refused(&shown(&message))),
-            None => self.accept(code),
+        if code == 0 {
+            return Ok(());
         }
+        Err(self.refused(&reason(code, message)))
     }
 
     pub fn refused(&self, why: &str) -> Failure {
@@ -106,51 +100,49 @@ pub fn bootstrap(session: &Session) -> CommandOutcome<Peer> {
     Err(failure)
 }
 
-/// The running brokers: their ids and addresses, ordered by id.
-pub fn brokers(session: &Session) -> CommandOutcome<BTreeMap<i32, String>> {
-    Ok(addresses(&metadata(session, None)?))
-}
-
-fn addresses(metadata: &MetadataResponse) -> BTreeMap<i32, String> {
-    metadata.brokers.iter().map(|broker| (broker.node_id, host_and_port(&broker.host, broker.port))).collect()
-}
-
-fn metadata(session: &Session, topic: Option<&str>) -> CommandOutcome<MetadataResponse> {
-    let topic = topic
-        .map(|name| MetadataRequestTopic { name: Some(name.to_owned()), ..MetadataRequestTopic::default() });
-    let request = MetadataRequest {
-        topics: Some(topic.into_iter().collect()),
-        allow_auto_topic_creation: false,
-        ..MetadataRequest::default()
+/// Why a broker refuses: in its own words if it has any, else in ours with the name of the code.
+pub fn reason(code: i16, message: Option<String>) -> String {
+    if let Some(message) = message.filter(|message| !message.is_empty()) {
+        return shown(&message);
+    }
+    let Some(known) = ErrorCode::ALL.iter().find(|known| known.code() == code) else {
+        return format!("error {code}");
     };
-    bootstrap(session)?.call(4..=9, &request)
+    match explained(*known) {
+        Some(words) => format!("{words} ({})", known.name()),
+        None => known.name().to_owned(),
+    }
 }
 
-/// The address of the broker that leads a partition.
-pub fn leader(session: &Session, topic: &str, partition: i32) -> CommandOutcome<String> {
-    let metadata = metadata(session, Some(topic))?;
-    let (known, name) = (metadata.topics.first(), shown(topic));
-    let known = known.filter(|known| !known.partitions.is_empty());
-    let known = known.ok_or_else(|| Failure::refused(format_args!("there is no topic {name}")))?;
-    let found = known.partitions.iter().find(|known| known.partition_index == partition);
-    let found = found.ok_or_else(|| Failure::refused(format_args!("{name} has no partition {partition}")))?;
-    let leader = addresses(&metadata).remove(&found.leader_id);
-    leader.ok_or_else(|| Failure::refused(format_args!("{name} {partition} has no leader")))
-}
-
-/// The id and the address of the broker that coordinates a transactional id.
-pub fn coordinator(session: &Session, id: &str) -> CommandOutcome<(i32, String)> {
-    let mut broker = bootstrap(session)?;
-    let request = FindCoordinatorRequest {
-        key_type: OF_TRANSACTIONS,
-        coordinator_keys: vec![id.to_owned()],
-        ..FindCoordinatorRequest::default()
-    };
-    let answer = broker.call(4..=4, &request)?;
-    let found = answer.coordinators.into_iter().next();
-    let found = found.ok_or_else(|| broker.refused("it names no coordinator"))?;
-    broker.accept(found.error_code)?;
-    Ok((found.node_id, host_and_port(&found.host, found.port)))
+/// The meaning of codes that brokers send without words.
+fn explained(code: ErrorCode) -> Option<&'static str> {
+    Some(match code {
+        ErrorCode::OffsetOutOfRange => "the offset is outside of the log",
+        ErrorCode::UnknownTopicOrPartition => "there is no such topic or partition",
+        ErrorCode::UnknownTopicId => "there is no topic with this id",
+        ErrorCode::LeaderNotAvailable => "the partition has no leader",
+        ErrorCode::InvalidTopicException => "this is no valid name of a topic",
+        ErrorCode::TopicAuthorizationFailed => "the user has no right to this on the topic",
+        ErrorCode::GroupAuthorizationFailed => "the user has no right to this on the group",
+        ErrorCode::ClusterAuthorizationFailed => "the user has no right to this on the cluster",
+        ErrorCode::TransactionalIdAuthorizationFailed => {
+            "the user has no right to this on the transactional id"
+        }
+        ErrorCode::NonEmptyGroup => "the group has members",
+        ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration => "the group has members: stop them first",
+        ErrorCode::GroupIdNotFound => "there is no such group",
+        ErrorCode::GroupSubscribedToTopic => "members of the group read the topic",
+        ErrorCode::CoordinatorNotAvailable => "no broker coordinates it yet",
+        ErrorCode::CoordinatorLoadInProgress => "its coordinator is still loading",
+        ErrorCode::PolicyViolation => "the settings of the topic forbid it",
+        ErrorCode::PreferredLeaderNotAvailable => "the first replica is not in sync",
+        ErrorCode::EligibleLeadersNotAvailable => "no replica can lead it",
+        ErrorCode::UnsupportedVersion => "the broker does not support it",
+        ErrorCode::OffsetMetadataTooLarge => "the metadata of the offset is too large",
+        ErrorCode::InvalidProducerEpoch => "another producer with this id has begun",
+        ErrorCode::ThrottlingQuotaExceeded => "the quota for changes is used up: try again later",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -173,6 +165,9 @@ mod tests {
         let code = ErrorCode::InvalidRequest.code();
         assert_eq!(refused(code, "no \x1b[2Jname"), address.clone() + ": no \\u{1b}[2Jname");
         assert_eq!(refused(code, ""), format!("{address}: INVALID_REQUEST"));
+        let group = refused(ErrorCode::NonEmptyGroup.code(), "");
+        assert_eq!(group, format!("{address}: the group has members (NON_EMPTY_GROUP)"));
+        assert_eq!(refused(1234, ""), format!("{address}: error 1234"));
         assert!(peer.accept_with(0, Some("fine".to_owned())).is_ok());
     }
 }

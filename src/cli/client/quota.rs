@@ -27,8 +27,10 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List quotas: all, or those that are set for exactly the entity of the options
+    #[command(after_help = "Example:\n  jackdaw quota list --for-user ann")]
     List(Entity),
     /// Set quotas of an entity
+    #[command(after_help = "Example:\n  jackdaw quota set --for-user ann producer_byte_rate=1048576")]
     Set {
         #[command(flatten)]
         entity: Entity,
@@ -38,6 +40,7 @@ enum Command {
         values: Vec<(String, f64)>,
     },
     /// Remove quotas of an entity
+    #[command(after_help = "Example:\n  jackdaw quota remove --for-user ann producer_byte_rate")]
     Remove {
         #[command(flatten)]
         entity: Entity,
@@ -164,6 +167,11 @@ fn alter(
     let named = |(kind, name): &(&str, Option<String>)| {
         format!("{kind} {}", name.as_deref().map_or(DEFAULT_NAME.to_owned(), shown))
     };
+    if session.json() {
+        let entity: serde_json::Map<String, serde_json::Value> =
+            parts.iter().map(|(kind, name)| ((*kind).to_owned(), json!(name))).collect();
+        return Ok(writeln!(out, "{}", json!({ "entity": entity, "result": "altered" }))?);
+    }
     let names: Vec<String> = parts.iter().map(named).collect();
     Ok(writeln!(out, "altered the quotas of {}", names.join(", "))?)
 }

@@ -1,5 +1,7 @@
-//! `jackdaw transaction`: lists and describes transactions, and aborts one that hangs. librdkafka has no requests for
-//! this, so the program sends them itself.
+//! `jackdaw transaction`: lists and describes transactions, finds those that hang, and aborts one. librdkafka has no
+//! requests for this, so the program sends them itself.
+
+mod hanging;
 
 use std::io::Write;
 use std::time::Duration;
@@ -7,7 +9,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::peer::{Peer, brokers, coordinator, leader};
+use super::brokers::{Brokers, Coordinated};
+use super::peer::{Peer, reason};
 use super::table::Table;
 use super::{CommandOutcome, Connect, Exit, Failure, Output, Session, position, run, shown};
 use crate::api::error::ErrorCode;
@@ -35,16 +38,24 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List transactional ids with their states
+    #[command(after_help = "Example:\n  jackdaw transaction list --state Ongoing --longer-than 10m")]
     List(Filter),
     /// Show the transactions of transactional ids
+    #[command(after_help = "Example:\n  jackdaw transaction describe billing-1")]
     Describe {
         #[arg(required = true, value_name = "TRANSACTIONAL_ID")]
         ids: Vec<String>,
     },
+    /// Find transactions that no coordinator will ever end
+    ///
+    /// Consumers with isolation.level=read_committed wait in their partitions until `abort` ends them.
+    #[command(after_help = "Example:\n  jackdaw transaction find-hanging --topic orders")]
+    FindHanging(hanging::Search),
     /// Abort a transaction in a partition, although its producer may still be running
     ///
     /// For a transaction that its producer no longer ends and that no timeout ends, so that consumers with
     /// isolation.level=read_committed wait in the partition.
+    #[command(after_help = "Example:\n  jackdaw transaction abort orders 0 --start-offset 42")]
     Abort {
         topic: String,
         partition: i32,
@@ -98,18 +109,29 @@ fn producer(written: &str) -> Result<ProducerAt, &'static str> {
 
 pub fn execute(options: Options) -> Exit {
     let Options { connect, command } = options;
-    run(&connect, |session, out| match command {
-        Command::List(filter) => list(session, &filter, out),
-        Command::Describe { ids } => describe(session, &ids, out),
-        Command::Abort { topic, partition, which } => abort(session, &topic, partition, &which, out),
+    run(&connect, |session, out| {
+        let mut brokers = Brokers::of(session)?;
+        match command {
+            Command::List(filter) => list(session, &mut brokers, &filter, out),
+            Command::Describe { ids } => describe(session, &mut brokers, &ids, out),
+            Command::FindHanging(search) => search.run(session, &mut brokers, out),
+            Command::Abort { topic, partition, which } => {
+                abort(session, &mut brokers, &topic, partition, &which, out)
+            }
+        }
     })
 }
 
-fn list(session: &Session, filter: &Filter, out: &mut Output<'_>) -> CommandOutcome {
+fn list(
+    session: &Session,
+    brokers: &mut Brokers<'_>,
+    filter: &Filter,
+    out: &mut Output<'_>,
+) -> CommandOutcome {
     let request = filter.request();
     let mut found = Vec::new();
-    for (node, address) in brokers(session)? {
-        let mut broker = Peer::connect(session, &address)?;
+    for node in brokers.ids() {
+        let broker = brokers.broker(node)?;
         let answer = broker.call(filter.least_version()..=2, &request)?;
         broker.accept(answer.error_code)?;
         found.extend(answer.transaction_states.into_iter().map(|state| (node, state)));
@@ -150,7 +172,12 @@ impl Filter {
     }
 }
 
-fn describe(session: &Session, ids: &[String], out: &mut Output<'_>) -> CommandOutcome {
+fn describe(
+    session: &Session,
+    brokers: &mut Brokers<'_>,
+    ids: &[String],
+    out: &mut Output<'_>,
+) -> CommandOutcome {
     let now = Clock::machine().now();
     let mut table = Table::new(&[
         "transactional_id",
@@ -164,8 +191,8 @@ fn describe(session: &Session, ids: &[String], out: &mut Output<'_>) -> CommandO
         "partitions",
     ]);
     for id in ids {
-        let (node, address) = coordinator(session, id)?;
-        let mut broker = Peer::connect(session, &address)?;
+        let node = brokers.coordinator(Coordinated::Transaction, id)?;
+        let broker = brokers.broker(node)?;
         let request = DescribeTransactionsRequest { transactional_ids: vec![id.clone()] };
         let answer = broker.call(0..=0, &request)?;
         let state = answer.transaction_states.into_iter().next();
@@ -173,7 +200,9 @@ fn describe(session: &Session, ids: &[String], out: &mut Output<'_>) -> CommandO
         if state.error_code == ErrorCode::TransactionalIdNotFound.code() {
             return Err(Failure::refused(format_args!("there is no transactional id {}", shown(id))));
         }
-        broker.accept(state.error_code)?;
+        if state.error_code != 0 {
+            return Err(Failure::Refused(format!("{}: {}", shown(id), reason(state.error_code, None))));
+        }
         let started = (state.transaction_start_time_ms >= 0).then_some(state.transaction_start_time_ms);
         let is_open = OPEN.contains(&state.transaction_state.as_str());
         let open = started.filter(|_| is_open).map(|started| now.since(Timestamp(started)).as_millis());
@@ -197,14 +226,14 @@ fn describe(session: &Session, ids: &[String], out: &mut Output<'_>) -> CommandO
 
 fn abort(
     session: &Session,
+    brokers: &mut Brokers<'_>,
     topic: &str,
     partition: i32,
     which: &Which,
     out: &mut Output<'_>,
 ) -> CommandOutcome {
-    let address = leader(session, topic, partition)?;
-    let mut broker = Peer::connect(session, &address)?;
-    let found = find(&mut broker, topic, partition, which)?;
+    let broker = brokers.leader(topic, partition)?;
+    let found = find(broker, topic, partition, which)?;
     let epoch =
         i16::try_from(found.producer_epoch).map_err(|_| broker.refused("its epoch is not a number"))?;
     let marker = WritableTxnMarker {
@@ -236,7 +265,7 @@ fn find(broker: &mut Peer, topic: &str, partition: i32, which: &Which) -> Comman
     let answer = broker.call(0..=0, &DescribeProducersRequest { topics: vec![asked] })?;
     let mut partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);
     let described = partitions.next().ok_or_else(|| broker.refused("it describes nothing"))?;
-    broker.accept(described.error_code)?;
+    broker.accept_with(described.error_code, described.error_message)?;
     let producers = described.active_producers.into_iter();
     let open: Vec<ProducerState> =
         producers.filter(|producer| producer.current_txn_start_offset >= 0).collect();

@@ -35,13 +35,16 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List users with their mechanisms and iterations
+    #[command(after_help = "Example:\n  jackdaw user list")]
     List {
         /// Only these users
         users: Vec<String>,
     },
     /// Add a user, or give one another password. The password is the first line of standard input
+    #[command(after_help = "Example:\n  jackdaw user add ann --password-file ann.txt")]
     Add(Add),
     /// Delete a user, for one mechanism or for all
+    #[command(after_help = "Example:\n  jackdaw user delete ann")]
     Delete {
         user: String,
         /// Only for this mechanism

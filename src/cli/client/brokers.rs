@@ -1,0 +1,273 @@
+//! The brokers of a cluster for requests that this program sends itself. A connection is made when it is first needed,
+//! and requests go to the broker that can answer them: the leader of a partition, the coordinator of a group.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::peer::{Peer, bootstrap, reason};
+use super::{CommandOutcome, Failure, NamedPartition, Session, shown};
+use crate::api::error::ErrorCode;
+use crate::protocol::messages::list_offsets_request::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use crate::protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
+use crate::protocol::messages::{DescribeLogDirsRequest, FindCoordinatorRequest, MetadataResponse};
+use crate::types::{Uuid, host_and_port};
+
+/// The kind of a coordinator in FindCoordinator.
+#[derive(Clone, Copy, Debug)]
+pub enum Coordinated {
+    Group = 0,
+    Transaction = 1,
+}
+
+/// The offset to look up in a partition.
+#[derive(Clone, Copy, Debug)]
+pub enum OffsetOf {
+    Start,
+    End,
+    /// The first record that is not older, in milliseconds since 1970.
+    Time(i64),
+}
+
+pub struct Brokers<'a> {
+    session: &'a Session,
+    any: Peer,
+    pub controller: Option<i32>,
+    known: BTreeMap<i32, String>,
+    connected: BTreeMap<i32, Peer>,
+}
+
+/// A topic that exists.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    pub name: String,
+    pub id: Option<Uuid>,
+    /// Ordered by number.
+    pub partitions: Vec<MetadataResponsePartition>,
+}
+
+/// The bytes of each replica: of a partition and a broker.
+pub type Sizes = BTreeMap<(NamedPartition, i32), i64>;
+
+impl<'a> Brokers<'a> {
+    pub fn of(session: &'a Session) -> CommandOutcome<Brokers<'a>> {
+        let mut any = bootstrap(session)?;
+        let metadata = metadata(&mut any, Some(&[]))?;
+        let brokers = metadata.brokers.iter();
+        let known =
+            brokers.map(|broker| (broker.node_id, host_and_port(&broker.host, broker.port))).collect();
+        let controller = (metadata.controller_id >= 0).then_some(metadata.controller_id);
+        Ok(Brokers { session, any, controller, known, connected: BTreeMap::new() })
+    }
+
+    /// The bootstrap broker, for requests that every broker answers or passes on.
+    pub fn any(&mut self) -> &mut Peer {
+        &mut self.any
+    }
+
+    pub fn ids(&self) -> Vec<i32> {
+        self.known.keys().copied().collect()
+    }
+
+    pub fn broker(&mut self, id: i32) -> CommandOutcome<&mut Peer> {
+        let Some(address) = self.known.get(&id) else {
+            let known: Vec<String> = self.known.keys().map(i32::to_string).collect();
+            let are = if known.len() == 1 { "the only one is" } else { "there are" };
+            return Err(Failure::refused(format_args!(
+                "there is no broker {id}; {are} {}",
+                known.join(", ")
+            )));
+        };
+        match self.connected.entry(id) {
+            Entry::Occupied(peer) => Ok(peer.into_mut()),
+            Entry::Vacant(none) => Ok(none.insert(Peer::connect(self.session, address)?)),
+        }
+    }
+
+    /// All topics, ordered by name.
+    pub fn topics(&mut self) -> CommandOutcome<Vec<Topic>> {
+        let answer = metadata(&mut self.any, None)?;
+        let mut topics: Vec<Topic> =
+            answer.topics.into_iter().filter(|topic| topic.error_code == 0).map(Topic::from).collect();
+        topics.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(topics)
+    }
+
+    /// These topics, in this order; fails if one of them is missing.
+    pub fn topics_named(&mut self, names: &[String]) -> CommandOutcome<Vec<Topic>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = metadata(&mut self.any, Some(names))?;
+        let mut topics = Vec::new();
+        for name in names {
+            let found = answer.topics.iter().find(|topic| topic.name.as_deref() == Some(name.as_str()));
+            match found {
+                Some(topic) if topic.error_code == 0 => topics.push(Topic::from(topic.clone())),
+                Some(topic) if topic.error_code != ErrorCode::UnknownTopicOrPartition.code() => {
+                    let why = reason(topic.error_code, None);
+                    return Err(Failure::Refused(format!("{}: {why}", shown(name))));
+                }
+                Some(_) | None => {
+                    return Err(Failure::refused(format_args!("there is no topic {}", shown(name))));
+                }
+            }
+        }
+        Ok(topics)
+    }
+
+    pub fn topic(&mut self, name: &str) -> CommandOutcome<Topic> {
+        let found = self.topics_named(&[name.to_owned()])?.pop();
+        found.ok_or_else(|| Failure::refused(format_args!("there is no topic {}", shown(name))))
+    }
+
+    /// The broker that leads a partition.
+    pub fn leader(&mut self, topic: &str, partition: i32) -> CommandOutcome<&mut Peer> {
+        let name = shown(topic);
+        let topic = self.topic(topic)?;
+        let found = topic.partitions.iter().find(|known| known.partition_index == partition);
+        let leader = found.map(|found| found.leader_id);
+        let leader =
+            leader.ok_or_else(|| Failure::refused(format_args!("{name} has no partition {partition}")))?;
+        if leader < 0 {
+            return Err(Failure::refused(format_args!("{name} {partition} has no leader")));
+        }
+        self.broker(leader)
+    }
+
+    /// The id of the broker that coordinates a group or a transactional id.
+    pub fn coordinator(&mut self, of: Coordinated, key: &str) -> CommandOutcome<i32> {
+        let request = FindCoordinatorRequest {
+            key_type: of as i8,
+            coordinator_keys: vec![key.to_owned()],
+            ..FindCoordinatorRequest::default()
+        };
+        let answer = self.any.call(4..=4, &request)?;
+        let found = answer.coordinators.into_iter().next();
+        let found = found.ok_or_else(|| self.any.refused("it names no coordinator"))?;
+        if found.error_code != 0 {
+            let why = reason(found.error_code, found.error_message);
+            return Err(Failure::Refused(format!("{}: {why}", shown(key))));
+        }
+        self.known.entry(found.node_id).or_insert_with(|| host_and_port(&found.host, found.port));
+        Ok(found.node_id)
+    }
+
+    /// Looks up an offset in each partition. Partitions without a leader are left out; `None` means that no record is
+    /// as new as the time.
+    pub fn offsets<'t>(
+        &mut self,
+        partitions: impl IntoIterator<Item = (&'t str, &'t MetadataResponsePartition)>,
+        of: OffsetOf,
+    ) -> CommandOutcome<BTreeMap<NamedPartition, Option<i64>>> {
+        let timestamp = match of {
+            OffsetOf::Start => -2,
+            OffsetOf::End => -1,
+            OffsetOf::Time(ms) => ms,
+        };
+        let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<ListOffsetsPartition>>> = BTreeMap::new();
+        for (topic, partition) in partitions.into_iter().filter(|(_, partition)| partition.leader_id >= 0) {
+            let asked = ListOffsetsPartition {
+                partition_index: partition.partition_index,
+                timestamp,
+                ..ListOffsetsPartition::default()
+            };
+            by_leader.entry(partition.leader_id).or_default().entry(topic).or_default().push(asked);
+        }
+        let mut found = BTreeMap::new();
+        for (leader, topics) in by_leader {
+            let topics = topics
+                .into_iter()
+                .map(|(name, partitions)| ListOffsetsTopic { name: name.to_owned(), partitions });
+            let request = ListOffsetsRequest {
+                replica_id: -1,
+                topics: topics.collect(),
+                ..ListOffsetsRequest::default()
+            };
+            for topic in self.broker(leader)?.call(1..=7, &request)?.topics {
+                for partition in topic.partitions {
+                    let index = partition.partition_index;
+                    if partition.error_code != 0 {
+                        let why = reason(partition.error_code, None);
+                        return Err(Failure::Refused(format!("{} {index}: {why}", shown(&topic.name))));
+                    }
+                    let offset = (partition.offset >= 0).then_some(partition.offset);
+                    found.insert((topic.name.clone(), index), offset);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The sizes of all replicas on all brokers. A broker that refuses to tell is left out, because sizes are only
+    /// shown beside other things.
+    pub fn sizes(&mut self) -> CommandOutcome<Sizes> {
+        let mut sizes = Sizes::new();
+        for id in self.ids() {
+            let answer = match self.broker(id)?.call(1..=4, &DescribeLogDirsRequest { topics: None }) {
+                Err(Failure::Refused(_)) => continue,
+                answer => answer?,
+            };
+            for topic in answer.results.into_iter().flat_map(|dir| dir.topics) {
+                for partition in topic.partitions.into_iter().filter(|partition| !partition.is_future_key) {
+                    let name = (topic.name.clone(), partition.partition_index);
+                    sizes.insert((name, id), partition.partition_size);
+                }
+            }
+        }
+        Ok(sizes)
+    }
+}
+
+/// A number with the word for the things, such as `1 member` and `2 members`.
+pub fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+impl Topic {
+    pub fn is_hidden(&self) -> bool {
+        self.name.starts_with("__")
+    }
+
+    pub fn replicas(&self) -> usize {
+        self.partitions.first().map_or(0, |partition| partition.replica_nodes.len())
+    }
+
+    /// Its partitions, or those with these numbers if there are any; fails if one of them is missing.
+    pub fn only(&self, numbers: &[i32]) -> CommandOutcome<Vec<&MetadataResponsePartition>> {
+        let is_there = |number: &i32| self.partitions.iter().any(|known| known.partition_index == *number);
+        if let Some(missing) = numbers.iter().find(|number| !is_there(number)) {
+            let (name, count) = (shown(&self.name), counted(self.partitions.len(), "partition"));
+            return Err(Failure::refused(format_args!(
+                "{name} has no partition {missing}: the topic has {count}"
+            )));
+        }
+        let is_wanted = |known: &&MetadataResponsePartition| {
+            numbers.is_empty() || numbers.contains(&known.partition_index)
+        };
+        Ok(self.partitions.iter().filter(is_wanted).collect())
+    }
+}
+
+impl From<MetadataResponseTopic> for Topic {
+    fn from(topic: MetadataResponseTopic) -> Topic {
+        let mut partitions = topic.partitions;
+        partitions.sort_by_key(|partition| partition.partition_index);
+        let id = Some(topic.topic_id).filter(|id| !id.is_zero());
+        Topic { name: topic.name.unwrap_or_default(), id, partitions }
+    }
+}
+
+/// The metadata of these topics, or of all. It creates none.
+fn metadata(broker: &mut Peer, topics: Option<&[String]>) -> CommandOutcome<MetadataResponse> {
+    let named =
+        |name: &String| MetadataRequestTopic { name: Some(name.clone()), ..MetadataRequestTopic::default() };
+    let request = MetadataRequest {
+        topics: topics.map(|names| names.iter().map(named).collect()),
+        allow_auto_topic_creation: false,
+        ..MetadataRequest::default()
+    };
+    broker.call(4..=12, &request)
+}

@@ -1,0 +1,96 @@
+//! `jackdaw group delete-offsets`, and the commit that `reset` makes.
+
+use std::collections::BTreeMap;
+
+use super::state;
+use crate::cli::client::answers::Answers;
+use crate::cli::client::brokers::Brokers;
+use crate::cli::client::peer::reason;
+use crate::cli::client::plan::TopicAndPartitions;
+use crate::cli::client::{CommandOutcome, Failure, NamedPartition, Output, Session, shown};
+use crate::protocol::messages::OffsetCommitRequest;
+use crate::protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use crate::protocol::messages::offset_delete_request::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+
+pub fn delete(
+    session: &Session,
+    brokers: &mut Brokers<'_>,
+    group: &str,
+    wanted: &[TopicAndPartitions],
+    out: &mut Output<'_>,
+) -> CommandOutcome {
+    let known = state::one(brokers, group)?;
+    let committed = known.committed(brokers)?;
+    let mut topics = Vec::new();
+    for TopicAndPartitions { topic, partitions } in wanted {
+        let of_topic = committed.keys().filter(|(name, _)| name == topic).map(|(_, partition)| *partition);
+        let found: Vec<i32> =
+            of_topic.filter(|partition| partitions.is_empty() || partitions.contains(partition)).collect();
+        let missing = partitions.iter().find(|partition| !found.contains(partition));
+        if found.is_empty() || missing.is_some() {
+            let partition = missing.map(|number| format!(" {number}")).unwrap_or_default();
+            let (group, topic) = (shown(group), shown(topic));
+            return Err(Failure::Refused(format!("{group} has no offset in {topic}{partition}")));
+        }
+        let partitions =
+            found.into_iter().map(|partition_index| OffsetDeleteRequestPartition { partition_index });
+        topics.push(OffsetDeleteRequestTopic { name: topic.clone(), partitions: partitions.collect() });
+    }
+    let request = OffsetDeleteRequest { group_id: group.to_owned(), topics };
+    let answer = brokers.broker(known.coordinator)?.call(0..=0, &request)?;
+    if answer.error_code != 0 {
+        return Err(Failure::Refused(format!("{}: {}", shown(group), reason(answer.error_code, None))));
+    }
+    let mut answers = Answers::new(session);
+    for topic in answer.topics {
+        for partition in topic.partitions {
+            let name = format!("{} {}", topic.name, partition.partition_index);
+            match partition.error_code {
+                0 => answers.done(&name, "deleted the offset of", out)?,
+                code => answers.refused(&name, reason(code, None)),
+            }
+        }
+    }
+    answers.end(out)
+}
+
+/// Commits these offsets for a group without members.
+pub fn commit(
+    brokers: &mut Brokers<'_>,
+    coordinator: i32,
+    group: &str,
+    offsets: &BTreeMap<NamedPartition, i64>,
+) -> CommandOutcome {
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for ((topic, partition), offset) in offsets {
+        topics.entry(topic).or_default().push(OffsetCommitRequestPartition {
+            partition_index: *partition,
+            committed_offset: *offset,
+            committed_leader_epoch: -1,
+            committed_metadata: Some(String::new()),
+            ..OffsetCommitRequestPartition::default()
+        });
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic {
+        name: name.to_owned(),
+        partitions,
+        ..OffsetCommitRequestTopic::default()
+    });
+    let request = OffsetCommitRequest {
+        group_id: group.to_owned(),
+        topics: topics.collect(),
+        ..OffsetCommitRequest::default()
+    };
+    let mut refused = Vec::new();
+    for topic in brokers.broker(coordinator)?.call(2..=9, &request)?.topics {
+        for partition in topic.partitions.iter().filter(|partition| partition.error_code != 0) {
+            let why = reason(partition.error_code, None);
+            refused.push(format!("{} {}: {why}", shown(&topic.name), partition.partition_index));
+        }
+    }
+    if refused.is_empty() { Ok(()) } else { Err(Failure::Refused(refused.join("\njackdaw: "))) }
+}

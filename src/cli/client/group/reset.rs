@@ -1,0 +1,126 @@
+//! `jackdaw group reset`: sets the offsets of a group without members.
+
+use std::collections::BTreeMap;
+
+use clap::{ArgGroup, Args};
+use serde_json::json;
+
+use super::{offsets, state};
+use crate::cli::client::brokers::{Brokers, Coordinated, Topic};
+use crate::cli::client::plan::{self, Standing, Target, TopicAndPartitions, Unplanned, Wanted};
+use crate::cli::client::position::Position;
+use crate::cli::client::table::Table;
+use crate::cli::client::{CommandOutcome, Failure, NamedPartition, Output, Session, shown};
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("scope").args(["topics", "all_topics"]).required(true)))]
+#[command(group(ArgGroup::new("target").args(["to", "shift"]).required(true)))]
+pub struct Reset {
+    group: String,
+    /// A topic to reset, or some of its partitions as in orders:0,1; may be repeated
+    #[arg(long = "topic", value_name = "TOPIC")]
+    topics: Vec<TopicAndPartitions>,
+    /// Reset all topics in which the group has offsets
+    #[arg(long)]
+    all_topics: bool,
+    /// Only this partition of the topics; may be repeated
+    #[arg(long = "partition", value_name = "NUMBER")]
+    partitions: Vec<i32>,
+    #[arg(long, value_name = "POSITION", allow_hyphen_values = true, value_parser = plan::to, help = plan::HELP)]
+    to: Option<Position>,
+    /// Move the group by this many records from where it stands, such as +10 or -10
+    #[arg(long, value_name = "RECORDS", allow_hyphen_values = true, value_parser = plan::shift)]
+    shift: Option<i64>,
+    /// Only show the offsets before and after
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Reset {
+    pub fn run(&self, session: &Session, brokers: &mut Brokers<'_>, out: &mut Output<'_>) -> CommandOutcome {
+        let target = match (self.to, self.shift) {
+            (Some(to), _) => Target::To(to),
+            (None, by) => Target::Shift(by.unwrap_or_default()),
+        };
+        let group = state::all(brokers)?.into_iter().find(|group| group.name == self.group);
+        let (committed, members) = match &group {
+            Some(group) => (group.committed(brokers)?, group.members(brokers)?.len()),
+            None => (BTreeMap::new(), 0),
+        };
+        let coordinator = match &group {
+            Some(group) => group.coordinator,
+            None => brokers.coordinator(Coordinated::Group, &self.group)?,
+        };
+        if members > 0 && !self.dry_run {
+            return Err(Failure::refused(format_args!(
+                "{} has {members} members: stop them first, or they go on where they are",
+                shown(&self.group)
+            )));
+        }
+        let topics = brokers.topics()?;
+        let wanted = self.wanted(&topics, &committed)?;
+        let mut standings = plan::standings(brokers, &wanted, target)?;
+        for (name, standing) in &mut standings {
+            standing.committed = committed.get(name).copied();
+        }
+        let plan = self.plan(target, &standings)?;
+        if !self.dry_run {
+            offsets::commit(brokers, coordinator, &self.group, &plan)?;
+        }
+        Ok(table(&standings, &plan).print(session.json(), out)?)
+    }
+
+    /// The partitions to reset.
+    fn wanted<'t>(
+        &self,
+        topics: &'t [Topic],
+        committed: &BTreeMap<NamedPartition, i64>,
+    ) -> CommandOutcome<Wanted<'t>> {
+        let mut wanted = Wanted::new();
+        if !self.all_topics {
+            for topic in &self.topics {
+                wanted.extend(topic.find(topics, &self.partitions)?);
+            }
+            return Ok(wanted);
+        }
+        if committed.is_empty() {
+            return Err(Failure::refused(format_args!("{} has no offsets", shown(&self.group))));
+        }
+        for topic in topics {
+            let partitions = topic.partitions.iter().filter(|partition| {
+                let index = partition.partition_index;
+                committed.contains_key(&(topic.name.clone(), index))
+                    && (self.partitions.is_empty() || self.partitions.contains(&index))
+            });
+            wanted.extend(partitions.map(|partition| (topic.name.as_str(), partition)));
+        }
+        Ok(wanted)
+    }
+
+    fn plan(
+        &self,
+        target: Target,
+        standings: &BTreeMap<NamedPartition, Standing>,
+    ) -> CommandOutcome<BTreeMap<NamedPartition, i64>> {
+        let mut plan = BTreeMap::new();
+        for (name, standing) in standings {
+            let offset = plan::planned(target, *standing).map_err(|Unplanned::NothingCommitted| {
+                let (group, topic, partition) = (shown(&self.group), shown(&name.0), name.1);
+                Failure::Refused(format!("{group} has no offset in {topic} {partition} to shift: use --to"))
+            })?;
+            plan.insert(name.clone(), offset);
+        }
+        Ok(plan)
+    }
+}
+
+/// What the group has before and after, and what it will have to read then.
+fn table(standings: &BTreeMap<NamedPartition, Standing>, plan: &BTreeMap<NamedPartition, i64>) -> Table {
+    let mut table = Table::new(&["topic", "partition", "before", "now", "lag"]);
+    for (name, now) in plan {
+        let standing = standings.get(name).copied().unwrap_or_default();
+        let lag = state::lag(*now, standing.end);
+        table.row([json!(name.0), json!(name.1), json!(standing.committed), json!(now), json!(lag)]);
+    }
+    table
+}

@@ -1,0 +1,109 @@
+//! `jackdaw topic`: deletion by a pattern, deleted records, elections and moved replicas.
+
+use serde_json::{Value, json};
+
+use super::Stage;
+
+fn names(listed: &Value) -> Vec<&str> {
+    listed.as_array().unwrap().iter().map(|topic| topic["topic"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn topics_are_deleted_by_a_pattern_after_somebody_has_agreed() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "test-1", "test-2", "orders"]);
+    assert_eq!(names(&stage.json(&["topic", "list", "--pattern", "test-.*"])), ["test-1", "test-2"]);
+    let delete = ["topic", "delete", "--pattern", "test-.*"];
+    let (code, err) = stage.refused(&delete);
+    assert_eq!(code, 64);
+    assert!(err.contains("there is no terminal to ask on: add --yes"), "{err}");
+    let shown = stage.run(&[&delete[..], &["--dry-run"]].concat());
+    assert_eq!(shown, "would delete test-1\nwould delete test-2\n");
+    assert_eq!(stage.run(&[&delete[..], &["--yes"]].concat()), "deleted test-1\ndeleted test-2\n");
+    assert_eq!(names(&stage.json(&["topic", "list"])), ["orders"]);
+    assert_eq!(stage.run(&[&delete[..], &["--yes"]].concat()), "", "none is left");
+    assert_eq!(stage.refused(&["topic", "delete", "--pattern", "(", "--yes"]).0, 64);
+    assert_eq!(stage.refused(&["topic", "delete"]).0, 64);
+}
+
+#[test]
+fn a_topic_is_described_with_its_id_offsets_sizes_and_the_source_of_every_setting() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "1", "--set", "retention.ms=5000"]);
+    stage.produce("t", &["one", "two"]);
+    let described = stage.json(&["topic", "describe", "t"])[0].clone();
+    assert_eq!(described["id"].as_str().unwrap().len(), 22);
+    assert!(described["bytes"].as_i64().unwrap() > 0, "{described}");
+    let partition = &described["partitions"][0];
+    assert_eq!((&partition["start_offset"], &partition["end_offset"]), (&json!(0), &json!(2)));
+    assert_eq!(partition["bytes"], described["bytes"]);
+    let settings = described["settings"].as_array().unwrap();
+    assert!(settings.len() > 30);
+    assert_eq!(settings[1], json!({ "setting": "retention.ms", "value": "5000", "source": "topic" }));
+    let text = stage.run(&["topic", "describe", "t"]);
+    assert!(text.starts_with("t: 1 partition, id ") && text.contains("retention.ms"), "{text}");
+}
+
+#[test]
+fn a_refused_topic_is_refused_in_the_brokers_words() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "3"]);
+    for (arguments, why) in [
+        (&["topic", "create", "t"][..], "t: Topic 't' already exists.\n"),
+        (&["topic", "create", "u", "--set", "retention.mss=1"], "retention.mss"),
+        (&["topic", "create", "u", "--replication-factor", "3"], "replication factor"),
+        (&["topic", "partitions", "t", "2"], "3 partition"),
+        (&["topic", "partitions", "missing", "2"], "missing: "),
+    ] {
+        let (code, err) = stage.refused(arguments);
+        assert!(code == 1 && err.contains(why), "{arguments:?}: {err}");
+    }
+    assert_eq!(stage.run(&["topic", "create", "t", "--if-not-exists"]), "t exists already\n");
+    assert_eq!(stage.run(&["topic", "create", "u", "--dry-run"]), "would create u\n");
+    assert_eq!(names(&stage.json(&["topic", "list"])), ["t"]);
+    let refused = stage.try_with(&["topic", "create", "t", "u", "--json"], b"");
+    let rows: Value = serde_json::from_str(&refused.out).unwrap();
+    assert_eq!((refused.code, &rows[1]), (1, &json!({ "name": "u", "result": "created" })));
+    assert_eq!(rows[0]["error"], json!("Topic 't' already exists."));
+}
+
+#[test]
+fn records_before_a_position_are_deleted() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "1"]);
+    stage.produce("t", &["0", "1", "2", "3"]);
+    let delete = |before: &str, more: &[&str]| {
+        stage.json(&[&["topic", "delete-records", "t", "--before", before], more].concat())[0].clone()
+    };
+    let row = |before: i64, now: i64| json!({ "topic": "t", "partition": 0, "before": before, "now": now, "end": 4 });
+    assert_eq!(delete("2", &["--dry-run"]), row(0, 2));
+    assert_eq!(delete("1", &["--yes"]), row(0, 1));
+    assert_eq!(delete("-2", &["--yes"]), row(1, 2));
+    assert_eq!(stage.run(&["consume", "t", "--until-end"]), "2\n3\n");
+    let (code, err) = stage.refused(&["topic", "delete-records", "t", "--before", "2"]);
+    assert!(code == 64 && err.contains("--yes"), "{err}");
+    let beyond = stage.try_with(&["topic", "delete-records", "t", "--before", "9", "--yes"], b"");
+    let why = "jackdaw: t 0, which ends at 4: the offset is outside of the log (OFFSET_OUT_OF_RANGE)\n";
+    assert_eq!((beyond.code, beyond.err.as_str()), (1, why));
+    assert_eq!(
+        stage.refused(&["topic", "delete-records", "t", "--before", "0", "--partition", "7", "--yes"]).0,
+        1
+    );
+}
+
+#[test]
+fn leaders_are_elected_and_replicas_are_moved_among_virtual_brokers() {
+    let stage = Stage::virtual_brokers(3);
+    stage.run(&["topic", "create", "t", "--partitions", "3", "--replication-factor", "2"]);
+    let elected = stage.run(&["topic", "elect", "t", "--partition", "1"]);
+    assert_eq!(elected, "no election needed for t 1\n");
+    let (code, err) = stage.refused(&["topic", "elect", "t", "--partition", "9"]);
+    assert_eq!((code, err.as_str()), (1, "jackdaw: t has no partition 9: the topic has 3 partitions\n"));
+
+    let planned = stage.json(&["topic", "reassign", "t", "--replicas", "1,2,3", "--dry-run"]);
+    let replicas: Vec<&Value> = planned.as_array().unwrap().iter().map(|row| &row["now"]).collect();
+    assert_eq!(replicas, [&json!([1, 2, 3]), &json!([2, 3, 1]), &json!([3, 1, 2])]);
+    let (code, err) = stage.refused(&["topic", "reassign", "t", "--replicas", "1,9", "--partition", "0"]);
+    assert!(code == 1 && err.starts_with("jackdaw: t 0: ") && err.contains('9'), "{err}");
+    assert_eq!(stage.json(&["topic", "reassignments", "t"]), json!([]));
+}
