@@ -176,3 +176,6 @@ fn fail(exit: Exit, why: impl std::fmt::Display) -> Exit {
     telemetry::say(&format!("jackdaw: {why}"));
     exit
 }
+
+#[cfg(all(test, feature = "client", feature = "security"))]
+mod tests;
