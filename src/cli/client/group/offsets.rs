@@ -72,7 +72,6 @@ pub fn commit(
             committed_offset: *offset,
             committed_leader_epoch: -1,
             committed_metadata: Some(String::new()),
-            ..OffsetCommitRequestPartition::default()
         });
     }
     let topics = topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic {
