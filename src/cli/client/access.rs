@@ -33,7 +33,7 @@ pub struct Access {
     #[arg(long, global = true, value_name = "MECHANISM", env = "JACKDAW_MECHANISM")]
     user_mechanism: Option<String>,
     /// A file with settings of librdkafka, one NAME=VALUE on a line; or NAME, for the part of
-    /// ~/.config/jackdaw/profiles below [NAME]
+    /// ~/.config/jackdaw/profiles below a line with NAME in brackets
     #[arg(long, global = true, value_name = "FILE|NAME", env = "JACKDAW_PROFILE")]
     profile: Option<String>,
     /// A setting of librdkafka, such as client.id=me; may be repeated
