@@ -1,4 +1,4 @@
-//! Threads for reads that may wait for the disk. The kernel gives them a core only after the threads that serve clients:
+//! Threads for reads that may wait for the disk. The operating system gives them a core only after the threads that serve clients:
 //! a consumer that reads gigabytes of old records does not delay those that read the newest.
 
 use std::sync::LazyLock;

@@ -32,8 +32,8 @@ pub struct Access {
     /// else SCRAM-SHA-512]
     #[arg(long, global = true, value_name = "MECHANISM", env = "JACKDAW_MECHANISM")]
     user_mechanism: Option<String>,
-    /// A file with settings of librdkafka, one NAME=VALUE on a line; or NAME, for the part of
-    /// ~/.config/jackdaw/profiles below a line with NAME in brackets
+    /// A file with settings of librdkafka, NAME=VALUE on each line, or the name of a section of
+    /// ~/.config/jackdaw/profiles
     #[arg(long, global = true, value_name = "FILE|NAME", env = "JACKDAW_PROFILE")]
     profile: Option<String>,
     /// A setting of librdkafka, such as client.id=me; may be repeated

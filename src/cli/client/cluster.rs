@@ -48,7 +48,7 @@ enum Command {
         #[arg(long)]
         replicas: bool,
     },
-    /// Show the controllers, and how far each of them follows the leader
+    /// Show the controllers of the metadata quorum, with the lag of each behind the leader
     #[command(after_help = "Example:\n  jackdaw cluster quorum")]
     Quorum,
 }

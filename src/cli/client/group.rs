@@ -1,4 +1,4 @@
-//! `jackdaw group`: members, offsets and lags of groups, and setting them elsewhere.
+//! `jackdaw group`: members, offsets and lags of groups, and resets of their offsets.
 
 mod offsets;
 mod reset;
@@ -46,7 +46,7 @@ enum Command {
         #[arg(required = true, value_name = "GROUP")]
         groups: Vec<String>,
     },
-    /// Show the lag of a group again and again, with how fast it changes
+    /// Show the lag of a group repeatedly, with its rate of change
     ///
     /// Rates are records per second since the line before: those that were written, and those that the group committed.
     /// Ends with Ctrl-C.

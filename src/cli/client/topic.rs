@@ -84,7 +84,7 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Let the first replica of partitions lead them again
+    /// Elect the preferred replica of partitions as their leader, or with --unclean a replica that is not in sync
     #[command(after_help = "Example:\n  jackdaw topic elect orders --partition 0")]
     Elect(placement::Elect),
     /// Place the partitions of a topic on other brokers

@@ -6,7 +6,7 @@
 //! change, so the segments that are read after the journal have at least its records. Each file is copied up to
 //! the length that the journal gives it.
 //!
-//! **What waits.** The broker goes on. While the first two are copied, it keeps its old snapshots and with them its journal.
+//! **Effect on the broker.** It goes on. While the first two are copied, it keeps its old snapshots and with them its journal.
 //! Until the end it keeps segments that retention or compaction replaced, and deleted topics in the trash (`hold.rs`). The
 //! directory of a stopped broker is locked instead.
 //!
@@ -31,7 +31,7 @@ use crate::kernel::{Extent, Levels, Shard};
 use crate::storage::OpenError;
 use crate::types::TopicId;
 
-/// Copied at a time.
+/// The number of bytes that are copied at a time.
 const CHUNK: u64 = 1 << 20;
 const JOURNAL: &str = "journal";
 const SNAPSHOT: &str = "snapshot";
@@ -140,7 +140,7 @@ pub fn back_up(from: Place<'_>, to: Place<'_>, before: &mut dyn FnMut(&Path)) ->
     copied
 }
 
-/// Whatever keeps the source as it is needed.
+/// The locks that keep the files that the backup needs.
 enum Claim {
     /// Of a broker that is stopped.
     Stopped {

@@ -18,7 +18,7 @@ use crate::types::Uuid;
 /// Instead of the id of a start, while no hold counts.
 const NO_START: Uuid = Uuid([0; 16]);
 
-/// What a backup holds back.
+/// The files that a hold keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
     Journal,
@@ -80,7 +80,7 @@ pub(super) struct Permission {
     _lock: Option<Lock>,
 }
 
-/// What a backup has locked.
+/// The locks of a backup.
 pub(super) struct Hold {
     /// The start from which the hold counts.
     start: Vec<u8>,

@@ -28,7 +28,7 @@ pub struct Reset {
     partitions: Vec<i32>,
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true, value_parser = plan::to, help = plan::HELP)]
     to: Option<Position>,
-    /// Move the group by this many records from where it stands, such as +10 or -10
+    /// Move the committed offsets by this many records, such as +10 or -10
     #[arg(long, value_name = "RECORDS", allow_hyphen_values = true, value_parser = plan::shift)]
     shift: Option<i64>,
     /// Only show the offsets before and after
