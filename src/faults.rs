@@ -107,6 +107,11 @@ impl Rules {
         self.rules.clear();
     }
 
+    /// Whether there was such a rule, also if it is used up or removed.
+    pub fn had(&self, id: RuleId) -> bool {
+        (1..=self.added).contains(&id.0)
+    }
+
     pub fn get(&self, id: RuleId) -> Option<&Rule> {
         self.rules.iter().find(|(known, _)| *known == id).map(|(_, rule)| rule)
     }

@@ -72,6 +72,9 @@ impl TestHooks {
     /// Waits until a fault has met all of its requests, or is removed.
     pub async fn wait_for_fault(&self, fault: FaultId, limit: Duration) -> Result<(), HookError> {
         let id = fault.into();
+        if !self.faults.rules().had(id) {
+            return Err(HookError::Wrong("there was no such fault".to_owned()));
+        }
         time::within(limit, self.faults.used_up(id)).await.ok_or_else(|| {
             let left = self.faults.rules().get(id).map_or(0, |rule| rule.left);
             HookError::TimedOut(format!("the fault still waits for {left} requests"))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::fs::Mode;
 
 use super::sources::Sources;
 use super::{Exit, exit_of_open, fail};
@@ -39,17 +40,20 @@ pub(super) fn run(options: &Options) -> Exit {
             Err((exit, why)) => return fail(exit, why),
         },
     };
+    // Records and credentials are nobody else's business, whoever makes the copy.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     match patiently(&resolved(&data_dir), &resolved(&options.to)) {
         Ok(backup) => print(&backup, &options.to),
         Err(error) => fail(exit_of(&error), format_args!("cannot back up {}: {error}", data_dir.display())),
     }
 }
 
-/// The path without links, so that a target in the data directory is seen as such. The last name need not exist.
+/// The path without links, so that a target in the data directory is seen as such. Its end need not exist.
 fn resolved(path: &Path) -> PathBuf {
-    let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let beside = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
-    fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_owned())
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
+    let resolved = existing.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)));
+    resolved.unwrap_or(path)
 }
 
 /// Tries again while another process has what it needs.

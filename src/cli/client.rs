@@ -26,7 +26,7 @@ mod transaction;
 #[cfg(feature = "security")]
 mod user;
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -112,6 +112,15 @@ impl Failure {
 
     fn no_answer(address: &str, error: &io::Error) -> Failure {
         Failure::Unavailable(format!("no answer from {address}: {error}"))
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Refused(why) | Failure::Unavailable(why) | Failure::Usage(why) => f.write_str(why),
+            Failure::InputOutput(error) => write!(f, "{error}"),
+        }
     }
 }
 

@@ -250,9 +250,16 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
         Ok(out) => out,
         Err(error) => return fail(Exit::InputOutput, format_args!("no thread to print in: {error}")),
     };
+    let mut end_of_input = pin!(end_of_input(options.stop_on_eof));
+    let stopped = async {
+        tokio::select! {
+            () = any(&mut terminate, &mut interrupt) => {}
+            () = &mut end_of_input => {}
+        }
+    };
     let started = tokio::select! {
         started = builder.start() => started,
-        () = any(&mut terminate, &mut interrupt) => {
+        () = stopped => {
             info!("stopped before it was ready");
             return Exit::Fine;
         }
@@ -270,7 +277,6 @@ async fn serve(builder: Builder, options: Options, given: &Given, is_in_place_of
         out.say(readiness::in_words_of_kafka(&broker).as_bytes());
     }
     notify(notify::READY);
-    let mut end_of_input = pin!(end_of_input(options.stop_on_eof));
     loop {
         tokio::select! {
             () = any(&mut terminate, &mut interrupt) => break,

@@ -128,4 +128,10 @@ async fn a_wait_for_a_fault_says_how_many_requests_are_missing() {
     assert_eq!(waited, Err(HookError::TimedOut("the fault still waits for 1 requests".into())));
     assert!(node.hooks().remove_fault(id) && !node.hooks().remove_fault(id));
     node.hooks().wait_for_fault(id, Duration::ZERO).await.unwrap();
+
+    // The second fault of another broker.
+    let (other, _) = stage().await;
+    let [_, second] = [(); 2].map(|()| other.hooks().inject(Fault::of("Produce")).unwrap());
+    let waited = node.hooks().wait_for_fault(second, Duration::ZERO).await;
+    assert_eq!(waited, Err(HookError::Wrong("there was no such fault".into())));
 }

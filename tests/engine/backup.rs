@@ -287,13 +287,17 @@ fn records(partition: &Partition, from: Offset) -> BTreeMap<i64, (String, String
 /// A store with a topic of a hundred records, three segments and two snapshots.
 fn some_store(fs: &SimFs) -> Store {
     let store = crate::disk::open(fs).unwrap();
-    let topic = make_topic(&store, "t", 1);
+    fill(&store, "x");
+    store
+}
+
+fn fill(store: &Store, letter: &str) {
+    let topic = make_topic(store, "t", 1);
     for number in 0..100 {
-        let text = format!("{number} {}", "x".repeat(100));
+        let text = format!("{number} {}", letter.repeat(100));
         now(store.append(topic.partition(0).unwrap(), crate::disk::batch(&[&text]))).unwrap();
         store.run_background();
     }
-    store
 }
 
 fn count_in(store: &Store) -> usize {
@@ -370,6 +374,42 @@ fn a_failed_backup_is_removed_and_the_broker_removes_its_files_again() {
     store.housekeep();
     store.run_background();
     assert!(logs() < held, "{} files of {held}", logs());
+}
+
+#[test]
+fn a_topic_that_is_made_again_meanwhile_is_copied_from_the_trash() {
+    for nth in 0..4 {
+        let (source, target) = (SimFs::new(1), SimFs::new(2));
+        let store = some_store(&source);
+        let mut logs = 0;
+        copy(&source, &target, &mut |path| {
+            if path.extension().is_some_and(|extension| extension == "log") {
+                if logs == nth {
+                    now(store.delete_topic(store.topics().by_name("t").unwrap().id)).unwrap();
+                    fill(&store, "y");
+                }
+                logs += 1;
+            }
+        })
+        .unwrap();
+        let copied = open(&target, Durability::Fsync).unwrap();
+        let topics = copied.topics();
+        let values = values(topics.by_name("t").unwrap().partition(0).unwrap(), Offset(0)).unwrap();
+        assert_eq!(values.len(), 100);
+        assert!(values.iter().all(|(_, value)| value.ends_with('x')), "{values:?}");
+    }
+}
+
+#[test]
+fn a_broker_that_starts_on_a_directory_without_a_lock_file_makes_its_backup_fail() {
+    let (source, target) = (SimFs::new(1), SimFs::new(2));
+    some_store(&source).close();
+    source.remove(Path::new("data/LOCK")).unwrap();
+    let mut opened = None;
+    let copied = copy(&source, &target, &mut |_| {
+        opened.get_or_insert_with(|| crate::disk::open(&source).unwrap());
+    });
+    assert!(matches!(copied, Err(BackupError::Restarted)), "{copied:?}");
 }
 
 #[test]

@@ -314,19 +314,26 @@ impl Change<'_> {
     fn print(&self, session: &Session, out: &mut Output<'_>) -> CommandOutcome {
         if session.json() {
             let set: serde_json::Map<String, Value> =
-                self.set.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+                self.set.iter().map(|(name, value)| (name.clone(), json!(printed(name, value)))).collect();
             writeln!(out, "{}", json!({ "set": set, "unset": self.unset }))?;
             return Ok(());
         }
         let would = if self.dry_run { "would " } else { "" };
         for (name, value) in self.set {
-            writeln!(out, "{would}set {}={}", shown(name), shown(value))?;
+            writeln!(out, "{would}set {}={}", shown(name), shown(printed(name, value)))?;
         }
         for name in self.unset {
             writeln!(out, "{would}unset {}", shown(name))?;
         }
         Ok(())
     }
+}
+
+/// The value, unless it looks like a secret: what a command prints is kept in logs.
+fn printed<'a>(name: &str, value: &'a str) -> &'a str {
+    let is_secret =
+        ["password", "secret", "jaas", "keystore.key", "token"].iter().any(|word| name.contains(word));
+    if is_secret { "(hidden)" } else { value }
 }
 
 #[cfg(test)]

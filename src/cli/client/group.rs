@@ -111,9 +111,15 @@ fn delete(
 ) -> CommandOutcome {
     let mut answers = Answers::new(session);
     for name in groups {
-        let coordinator = brokers.coordinator(Coordinated::Group, name)?;
         let request = DeleteGroupsRequest { groups_names: vec![name.clone()] };
-        for result in brokers.broker(coordinator)?.call(0..=3, &request)?.results {
+        let coordinator = brokers.coordinator(Coordinated::Group, name);
+        let answer = coordinator.and_then(|id| brokers.broker(id)?.call(0..=3, &request));
+        let results = match answer {
+            Ok(answer) => answer.results,
+            // The rows of the groups that are gone already are printed too.
+            Err(failure) => return answers.end(out).and(Err(failure)),
+        };
+        for result in results {
             match result.error_code {
                 0 => answers.done(&result.group_id, "deleted", out)?,
                 code => answers.refused(&result.group_id, reason(code, result.error_message)),

@@ -142,9 +142,9 @@ pub fn back_up(from: Place<'_>, to: Place<'_>, before: &mut dyn FnMut(&Path)) ->
 
 /// The locks that keep the files that the backup needs.
 enum Claim {
-    /// Of a broker that is stopped.
+    /// Of a broker that is stopped. A directory without a lock file, such as a backup, cannot be locked.
     Stopped {
-        _lock: Option<Lock>,
+        lock: Option<Lock>,
     },
     Running(Hold),
 }
@@ -154,7 +154,7 @@ impl Claim {
         let root = failed(from.dir);
         match directory::lock(&**from.fs, from.dir) {
             Err(error) => Err(root(error)),
-            Ok(Some(lock)) => Ok(Claim::Stopped { _lock: lock }),
+            Ok(Some(lock)) => Ok(Claim::Stopped { lock }),
             Ok(None) => match Hold::take(&**from.fs, from.dir) {
                 Err(error) => Err(root(error)),
                 Ok(held) => held.map(Claim::Running).map_err(BackupError::NoHold),
@@ -171,7 +171,13 @@ impl Claim {
 
     fn check(&self, from: Place<'_>) -> Result<(), BackupError> {
         match self {
-            Claim::Stopped { .. } => Ok(()),
+            Claim::Stopped { lock: Some(_) } => Ok(()),
+            // A broker that has started meanwhile has made the lock file.
+            Claim::Stopped { lock: None } => match directory::lock(&**from.fs, from.dir) {
+                Ok(Some(None)) => Ok(()),
+                Ok(_) => Err(BackupError::Restarted),
+                Err(error) => Err(failed(from.dir)(error)),
+            },
             Claim::Running(hold) => match hold.counts(&**from.fs, from.dir) {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(BackupError::Restarted),
@@ -223,7 +229,8 @@ impl Copy<'_> {
         (self.before)(&from.join(JOURNAL));
         let (source, target) = (from.join(JOURNAL), to.join(JOURNAL));
         let target = copy::At { fs: to.fs, dir: &target };
-        copy::copy(copy::At { fs: from.fs, dir: &source }, target, owner.salt, oldest + 1)?;
+        let is_written_to = matches!(claim, Claim::Running(_));
+        copy::copy(copy::At { fs: from.fs, dir: &source }, target, owner.salt, oldest + 1, is_written_to)?;
         to.fs.sync_dir(target.dir).map_err(failed(target.dir))?;
         claim.check(from)?;
         claim.release_journal();
@@ -323,17 +330,23 @@ impl Copy<'_> {
     ) -> Result<u64, BackupError> {
         let target = self.to.join(TOPICS).join(partition).join(name);
         loop {
-            match self.file(&dir.join(name), &target, most) {
-                Err(BackupError::Open(OpenError::Io { error, .. }))
-                    if error.kind() == io::ErrorKind::NotFound =>
-                {
-                    match self.find(partition, topic)? {
-                        Some(found) if found != *dir => *dir = found,
-                        _ => return Ok(0),
-                    }
+            let path = dir.join(name);
+            (self.before)(&path);
+            let opened = self.from.fs.open(&path, Open::Read);
+            // A topic that was made again has files of the same names. The directory of a topic only ever moves away from
+            // its place, so the open file is this topic's if the directory is still its own.
+            match self.find(partition, topic)? {
+                Some(found) if found == *dir => {}
+                Some(found) => {
+                    *dir = found;
+                    continue;
                 }
-                copied => return copied,
+                None => return Ok(0),
             }
+            return match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+                opened => self.copied(&*opened.map_err(failed(&path))?, &path, &target, most),
+            };
         }
     }
 
@@ -343,7 +356,8 @@ impl Copy<'_> {
         let fs = &**self.from.fs;
         let is_it = |dir: &Path| layout::topic_of(fs, dir).map(|found| found == Some(topic));
         let (place, trash) = (self.from.join(TOPICS).join(name), self.from.join(TRASH));
-        if is_it(&place).unwrap_or(false) {
+        let owner = layout::topic_of(fs, &place).unwrap_or(None);
+        if owner == Some(topic) {
             return Ok(Some(place));
         }
         for entry in fs.list(&trash).map_err(failed(&trash))? {
@@ -353,19 +367,29 @@ impl Copy<'_> {
                 return Ok(Some(dir));
             }
         }
-        Ok(fs.metadata(&place).is_ok().then_some(place))
+        Ok((owner.is_none() && fs.metadata(&place).is_ok()).then_some(place))
     }
 
-    /// Copies a file, at most `most` bytes of it, and makes it durable. Returns the number of bytes.
     fn file(&mut self, from: &Path, to: &Path, most: Option<u64>) -> Result<u64, BackupError> {
         (self.before)(from);
         let source = self.from.fs.open(from, Open::Read).map_err(failed(from))?;
+        self.copied(&*source, from, to, most)
+    }
+
+    /// Copies an open file, at most `most` bytes of it, and makes the copy durable. Returns the number of bytes.
+    fn copied(
+        &mut self,
+        source: &dyn File,
+        from: &Path,
+        to: &Path,
+        most: Option<u64>,
+    ) -> Result<u64, BackupError> {
         let len = source.len().map_err(failed(from))?;
         let len = most.map_or(len, |most| most.min(len));
         let target = self.to.fs.open(to, Open::WriteOrNew).map_err(failed(to))?;
         let mut at = 0;
         while at < len {
-            let bytes = read(&*source, at, (len - at).min(CHUNK)).map_err(failed(from))?;
+            let bytes = read(source, at, (len - at).min(CHUNK)).map_err(failed(from))?;
             if bytes.is_empty() {
                 break;
             }

@@ -277,7 +277,10 @@ impl Directory {
     /// Removes old snapshots. Returns the position of the oldest one that stays, as [`snapshot::trim`], and 0 while a
     /// backup holds them.
     pub(super) fn trim_snapshots(&self) -> io::Result<u64> {
-        let Some(_permission) = self.may_remove(Kept::Journal) else { return Ok(0) };
+        let Some(_permission) = self.may_remove(Kept::Journal) else {
+            self.left().note_hold();
+            return Ok(0);
+        };
         snapshot::trim(&*self.fs, &self.snapshots())
     }
 

@@ -39,7 +39,10 @@ pub(super) fn void(fs: &dyn Fs, root: &Path) -> io::Result<()> {
     let path = Kept::Topics.path(root);
     match fs.metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => write_start(fs, root, NO_START),
+        // As empty as a full disk left it.
+        Ok(found) if found.len == 0 => Ok(()),
+        // A backup finds that it is gone.
+        _ => write_start(fs, root, NO_START).or_else(|_| fs.remove(&path)),
     }
 }
 
@@ -128,7 +131,7 @@ fn start_of(fs: &dyn Fs, root: &Path) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::local::fs::SimFs;
+    use crate::storage::local::fs::{Fault, Operation, SimFs};
 
     #[test]
     fn a_hold_keeps_files_until_it_is_dropped_and_counts_until_the_next_start() {
@@ -154,6 +157,23 @@ mod tests {
         assert!(!hold.counts(&fs, root).unwrap());
         drop(hold);
         assert!(take().is_ok());
+    }
+
+    #[test]
+    fn a_start_goes_on_where_a_full_disk_has_left_an_empty_file_or_takes_no_write() {
+        let (fs, root) = (SimFs::new(1), Path::new("data"));
+        fs::create_dirs(&fs, root).unwrap();
+        fs.open(&Kept::Topics.path(root), Open::New).unwrap();
+        fs.set_capacity(Some(0));
+        void(&fs, root).unwrap();
+        assert_eq!(Hold::take(&fs, root).unwrap().err(), Some(NoHold::NotServing));
+
+        fs.set_capacity(None);
+        announce(&fs, root, Uuid([1; 16])).unwrap();
+        let hold = Hold::take(&fs, root).unwrap().unwrap();
+        fs.fail(Fault::next(Operation::Write));
+        void(&fs, root).unwrap();
+        assert!(!hold.counts(&fs, root).unwrap());
     }
 
     #[test]

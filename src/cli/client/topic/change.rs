@@ -119,9 +119,16 @@ impl Delete {
                 topic_names: vec![name.clone()],
                 timeout_ms: session.timeout_ms(),
             };
-            let results = brokers.any().call(1..=6, &request)?.responses;
-            let result = results.into_iter().next();
-            let result = result.ok_or_else(|| brokers.any().refused("it did not answer for the topic"))?;
+            let answer = brokers.any().call(1..=6, &request);
+            let result = answer.and_then(|answer| {
+                let result = answer.responses.into_iter().next();
+                result.ok_or_else(|| brokers.any().refused("it did not answer for the topic"))
+            });
+            let result = match result {
+                Ok(result) => result,
+                // The rows of the topics that are gone already are printed too.
+                Err(failure) => return answers.end(out).and(Err(failure)),
+            };
             match result.error_code {
                 0 => answers.done(&name, "deleted", out)?,
                 code if code == ErrorCode::UnknownTopicOrPartition.code() => {

@@ -50,11 +50,16 @@ impl Deletion {
             let now = if self.dry_run {
                 start
             } else {
-                match self.delete(session, brokers, partition.leader_id, &name, start)? {
-                    Ok(now) => now,
-                    Err(why) => {
+                // Also if its leader does not answer: the records of other partitions may be gone already.
+                match self.delete(session, brokers, partition.leader_id, &name, start) {
+                    Ok(Ok(now)) => now,
+                    Ok(Err(why)) => {
                         let end = standing.end;
                         refused.push(format!("{} {}, which ends at {end}: {why}", shown(&name.0), name.1));
+                        continue;
+                    }
+                    Err(failure) => {
+                        refused.push(format!("{} {}: {failure}", shown(&name.0), name.1));
                         continue;
                     }
                 }

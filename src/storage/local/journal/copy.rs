@@ -26,13 +26,14 @@ pub struct At<'a> {
 }
 
 /// Copies the entries from the position `from` on, which must stay meanwhile. The bytes of the copy are durable when this
-/// returns, its names after a sync of `to`.
-pub fn copy(source: At<'_>, to: At<'_>, salt: u64, from: u64) -> Result<(), OpenError> {
+/// returns, its names after a sync of `to`. Where nobody writes, frames after a gap are those of a power cut: as at a start,
+/// only entries that were synced have to be there.
+pub fn copy(source: At<'_>, to: At<'_>, salt: u64, from: u64, is_written_to: bool) -> Result<(), OpenError> {
     // Before the entries, so that the copy is not shorter than its witness says.
     let synced = witness::read(&**source.fs, source.dir, salt).unwrap_or_default();
     let mut pass = copy_once(source, to, salt, from)?;
-    let mut wanted = synced.position;
-    if pass.seen > pass.last {
+    let mut wanted = synced.position.max(pass.synced);
+    if pass.seen > pass.last && is_written_to {
         wanted = wanted.max(pass.seen);
         pass = copy_once(source, to, salt, from)?;
     }
@@ -51,6 +52,8 @@ struct Pass {
     last: u64,
     /// The last entry of all.
     seen: u64,
+    /// The last entry that a later frame says is synced.
+    synced: u64,
     /// The generation and the byte at which the frames before the gap end.
     ended: (u64, usize),
 }
@@ -69,7 +72,7 @@ fn try_copy(source: At<'_>, to: At<'_>, salt: u64, from: u64) -> Result<Pass, Op
     let files = list(&**source.fs, source.dir, salt)?;
     let start = replay::first_needed(&files, from);
     let mut sequence = Sequence::new(from, u64::MAX);
-    let mut pass = Pass { last: 0, seen: 0, ended: (0, 0) };
+    let mut pass = Pass { last: 0, seen: 0, synced: 0, ended: (0, 0) };
     for file in files.iter().skip(start) {
         let bytes = file.read(&**source.fs)?;
         let mut end = None;
@@ -77,6 +80,7 @@ fn try_copy(source: At<'_>, to: At<'_>, salt: u64, from: u64) -> Result<Pass, Op
             if sequence.is_void(&frame.head) {
                 continue;
             }
+            pass.synced = pass.synced.max(frame.head.synced);
             if sequence.take(&frame.head) {
                 end = Some(frame.next.min(bytes.len()));
             }

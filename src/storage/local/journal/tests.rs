@@ -95,6 +95,11 @@ fn a_copy_ends_before_a_torn_frame_and_is_refused_where_a_frame_follows_a_broken
         matches!(&damage, OpenError::Damage { file, at, .. } if *file == path_of(&third) && *at == third.at),
         "{damage}"
     );
+    // Nobody writes: it was a power cut, and only two entries were synced, as a start finds too.
+    let cut = fs.fork();
+    zero(&cut, &path_of(&third), third.at + 8, third.at + 16);
+    check_entries(&copied_at_rest(&cut, 1).unwrap(), 1..=2);
+    check_entries(&replay_all(&cut, 1), 1..=2);
     // The end is gone, and the witness knows better.
     sync(&mut journal);
     let last = replay_all(&fs.fork().kill(), 1).pop().unwrap();
@@ -674,13 +679,22 @@ fn replay_all(fs: &SimFs, from: u64) -> Vec<Replayed> {
     replay(fs, from).unwrap()
 }
 
-/// The entries in a copy of the journal. Its file system is another one.
+/// The entries in a copy of the journal of a running broker. Its file system is another one.
 fn copied(fs: &SimFs, from: u64) -> Result<Vec<Replayed>, OpenError> {
+    copied_while(true, fs, from)
+}
+
+/// The entries in a copy of the journal of a stopped broker.
+fn copied_at_rest(fs: &SimFs, from: u64) -> Result<Vec<Replayed>, OpenError> {
+    copied_while(false, fs, from)
+}
+
+fn copied_while(is_written_to: bool, fs: &SimFs, from: u64) -> Result<Vec<Replayed>, OpenError> {
     let target = SimFs::new(9);
     fs::create_dirs(&target, Path::new(DIR)).unwrap();
     let (source, to): (Arc<dyn Fs>, Arc<dyn Fs>) = (Arc::new(fs.clone()), Arc::new(target.clone()));
     let at = |fs| copy::At { fs, dir: Path::new(DIR) };
-    copy::copy(at(&source), at(&to), small().salt, from)?;
+    copy::copy(at(&source), at(&to), small().salt, from, is_written_to)?;
     replay(&target, from)
 }
 
