@@ -131,7 +131,8 @@ async fn a_wait_for_a_fault_says_how_many_requests_are_missing() {
 
     // The second fault of another broker.
     let (other, _) = stage().await;
-    let [_, second] = [(); 2].map(|()| other.hooks().inject(Fault::of("Produce")).unwrap());
+    let [_, second] =
+        [(); 2].map(|()| other.hooks().inject(Fault::of("Produce").error("NOT_LEADER_OR_FOLLOWER")).unwrap());
     let waited = node.hooks().wait_for_fault(second, Duration::ZERO).await;
     assert_eq!(waited, Err(HookError::Wrong("there was no such fault".into())));
 }
