@@ -1,6 +1,7 @@
 //! `jackdaw consume TOPIC…`: prints the values of records, one per line, or whole records in a layout or as JSON.
 
 mod choice;
+mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
@@ -16,7 +17,6 @@ use regex::bytes::Regex;
 
 pub use self::choice::only;
 use self::choice::{partitions_to_read, topics_to_read};
-use super::group::resolve;
 use super::position::Position;
 use super::record::layout::{self, Layout};
 use super::record::{ReadRecord, json, native};
@@ -241,7 +241,7 @@ struct Work<'a, 'o> {
 impl Work<'_, '_> {
     fn assign(&self, partitions: &[NamedPartition], from: Position) -> CommandOutcome {
         let mut assigned = TopicPartitionList::new();
-        for ((topic, partition), offset) in resolve(self.session, self.consumer, partitions, from)? {
+        for ((topic, partition), offset) in start::offsets(self.session, self.consumer, partitions, from)? {
             let added = assigned.add_partition_offset(&topic, partition, Offset::Offset(offset));
             added.map_err(|error| self.session.failed(&error))?;
         }

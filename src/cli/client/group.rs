@@ -6,21 +6,16 @@ mod show;
 mod state;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use rdkafka::Offset;
-use rdkafka::consumer::BaseConsumer;
 
 use super::answers::Answers;
 use super::brokers::{Brokers, Coordinated};
 use super::peer::reason;
-use super::plan::{self, TopicAndPartitions};
-use super::position::{self, Position};
-use super::{
-    CommandOutcome, Connect, Exit, Failure, LastComplaint, NamedPartition, Output, Session, run, shown,
-};
+use super::plan::TopicAndPartitions;
+use super::position;
+use super::{CommandOutcome, Connect, Exit, Failure, Output, Session, run, shown};
 use crate::protocol::messages::DeleteGroupsRequest;
 
 #[derive(Debug, Args)]
@@ -127,34 +122,4 @@ fn delete(
         }
     }
     answers.end(out)
-}
-
-/// The offset of a position in each partition, limited to the range of its log.
-pub fn resolve(
-    session: &Session,
-    consumer: &BaseConsumer<LastComplaint>,
-    partitions: &[NamedPartition],
-    to: Position,
-) -> CommandOutcome<Vec<(NamedPartition, i64)>> {
-    let ask = |of: Offset| -> CommandOutcome<BTreeMap<NamedPartition, Option<i64>>> {
-        Ok(session.offsets(consumer, partitions, of)?.into_iter().collect())
-    };
-    let (starts, ends) = (ask(Offset::Beginning)?, ask(Offset::End)?);
-    let at = match to.timestamp() {
-        Some(time) => ask(Offset::Offset(time.0))?,
-        None => BTreeMap::new(),
-    };
-    let mut resolved = Vec::new();
-    for partition in partitions {
-        let offset_in =
-            |offsets: &BTreeMap<NamedPartition, Option<i64>>| offsets.get(partition).copied().flatten();
-        let (Some(start), Some(end)) = (offset_in(&starts), offset_in(&ends)) else {
-            let (topic, partition) = partition;
-            return Err(Failure::refused(format_args!("no offsets of {} {partition}", shown(topic))));
-        };
-        let standing = plan::Standing { start, end, at_time: offset_in(&at), committed: None };
-        let offset = plan::planned(plan::Target::To(to), standing).unwrap_or(end);
-        resolved.push((partition.clone(), offset));
-    }
-    Ok(resolved)
 }
