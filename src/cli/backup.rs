@@ -52,7 +52,9 @@ pub(super) fn run(options: &Options) -> Exit {
 fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let existing = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
-    let resolved = existing.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)));
+    // `join` with nothing would end in a slash.
+    let resolved = existing
+        .and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?).components().collect()));
     resolved.unwrap_or(path)
 }
 
