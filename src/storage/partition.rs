@@ -192,6 +192,11 @@ pub struct ReadAnswer {
 }
 
 impl ReadAnswer {
+    /// No records below `next`.
+    fn nothing(next: Offset, ends: Ends) -> ReadAnswer {
+        ReadAnswer { records: Vec::new(), list: Vec::new(), next, ends }
+    }
+
     /// The records in memory. May wait for the disk.
     pub fn to_bytes(&self) -> io::Result<Bytes> {
         let pieces = self.records.iter().map(Piece::to_bytes).collect::<io::Result<Vec<Bytes>>>()?;
@@ -267,22 +272,22 @@ impl Partition {
     /// it.
     pub async fn read(&self, range: ReadRange) -> Result<ReadAnswer, LogError> {
         self.serving()?;
-        let ends = self.ends();
-        let end = range.isolation.end_of(ends);
+        let mut ends = self.ends();
+        let mut end = range.isolation.end_of(ends);
         if range.from < ends.log_start || range.from > ends.high_watermark {
             return Err(ends.out_of_range(range.from));
         }
         if range.from >= end {
-            let (records, list) = (Vec::new(), Vec::new());
-            return Ok(ReadAnswer { records, list, next: range.from, ends });
+            return Ok(ReadAnswer::nothing(range.from, ends));
         }
         let mut part = {
             let log = self.log();
             if let Some(Batches { pieces, list, next }) = log.read_recent(&range, end) {
                 return Ok(ReadAnswer { records: pieces, list, next, ends });
             }
-            log.part_of(range.from).ok_or(LogError::Damaged)?
-        };
+            log.part_of(range.from)
+        }
+        .ok_or_else(|| self.why_missing(range.from))?;
         let mut batches;
         loop {
             let within = ExtentRange {
@@ -301,6 +306,15 @@ impl Partition {
                 Some(other) => part = other,
                 None => break,
             }
+            // Compaction goes up to the last stable offset, which may have moved meanwhile.
+            ends = self.ends();
+            end = range.isolation.end_of(ends);
+            if part.extent.base() >= end {
+                return Ok(ReadAnswer::nothing(end, ends));
+            }
+        }
+        if matches!(batches, Err(ReadError::Gone)) {
+            return Err(self.why_missing(range.from));
         }
         let Batches { pieces, list, next } = self.judged(batches)?;
         Ok(ReadAnswer { records: pieces, list, next, ends })
@@ -378,8 +392,10 @@ impl Partition {
             if let Some(recent) = log.unwritten().find(|recent| recent.end > offset) {
                 return Ok(recent.pieces.header().map(|header| header.max_timestamp));
             }
-            log.part_of(offset).ok_or(LogError::Damaged)?.extent
-        };
+            log.part_of(offset)
+        }
+        .ok_or_else(|| self.why_missing(offset))?
+        .extent;
         loop {
             let time = extent.time_of(offset);
             let other = time.as_ref().err().and_then(|why| self.log().instead_of(&extent, offset, why));
@@ -403,6 +419,16 @@ impl Partition {
             SERVING => Ok(()),
             DELETED => Err(LogError::NotServing),
             _ => Err(LogError::Damaged),
+        }
+    }
+
+    /// The reason why no extent has an offset that was readable a moment ago.
+    fn why_missing(&self, offset: Offset) -> LogError {
+        let ends = self.ends();
+        match self.serving() {
+            Err(why) => why,
+            Ok(()) if offset < ends.log_start => ends.out_of_range(offset),
+            Ok(()) => LogError::Damaged,
         }
     }
 
@@ -521,11 +547,12 @@ impl Partition {
     pub(super) fn publish_log_start(&self, start: Offset, dropped: usize) -> Vec<Arc<dyn ExtentReader>> {
         let dropped = {
             let mut log = self.log_mut();
+            // Before the extents are missing to readers.
+            self.log_start.store(start.0, Ordering::Release);
             let known = dropped.min(log.extents.len());
             log.epochs.forget_before(start);
             log.extents.drain(..known).collect()
         };
-        self.log_start.store(start.0, Ordering::Release);
         self.wake();
         dropped
     }

@@ -108,6 +108,15 @@ impl Log {
         self.store.run_background();
     }
 
+    /// The next offset of a consumer with read_committed that reads from `from`, and whether it gets records.
+    fn read_from(&self, from: i64) -> (i64, bool) {
+        let isolation = Isolation::ReadCommitted;
+        let from = Offset(from);
+        let range = ReadRange { from, max_bytes: 700, at_least_one_batch: true, isolation, listed: false };
+        let answer = now(self.partition().read(range)).unwrap();
+        (answer.next.0, !answer.records.is_empty())
+    }
+
     fn compact(&self) {
         self.store.compact();
         self.store.run_background();
@@ -251,4 +260,49 @@ fn an_open_transaction_holds_back_compaction_until_it_ends() {
     log.compact();
     assert!(log.stored().0 < before.0, "{:?}", log.stored());
     assert_eq!(log.seen(), log.committed());
+}
+
+#[test]
+fn where_compaction_leaves_nothing_below_an_open_transaction_its_readers_wait() {
+    let mut log = Log::new(4);
+    let plain = BatchBuilder::new().record(Timestamp(999_000), Some(b"a"), Some(&[b'x'; 2_000]), &[]);
+    now(log.store.append(&log.partition(), checked(plain.build()))).unwrap();
+    log.send(0, "b", &"x".repeat(1_500));
+    // This one begins the next segment.
+    log.send(1, "c", &"x".repeat(1_500));
+    log.end(0, TransactionEnd::Abort);
+    log.store.run_background();
+    assert_eq!(log.read_from(1), (2, true));
+    log.compact();
+    assert_eq!(log.stored().0, 2, "the aborted record is removed");
+    assert_eq!(log.read_from(1), (2, false));
+    assert_eq!(log.read_from(0), (1, true));
+    log.end(1, TransactionEnd::Commit);
+    assert_eq!(log.read_from(1), (3, true));
+}
+
+#[test]
+fn committed_records_are_read_from_every_offset_while_transactions_are_open_and_after_each_run() {
+    for seed in 0..30 {
+        let mut random = Random(seed);
+        let mut log = Log::new(200 + seed);
+        for number in 0..80 {
+            let key = format!("key {}", random.below(3));
+            log.send(random.below(3) as usize, &key, &format!("{number} {}", "x".repeat(600)));
+            if random.one_in(3) {
+                let end = [TransactionEnd::Commit, TransactionEnd::Abort][random.below(2) as usize];
+                log.end(random.below(3) as usize, end);
+            }
+            if random.one_in(10) {
+                log.store.run_background();
+                log.compact();
+                let ends = log.partition().ends();
+                for from in ends.log_start.0..ends.last_stable.0 {
+                    let (next, has_records) = log.read_from(from);
+                    let is_right = if has_records { next > from } else { next == ends.last_stable.0 };
+                    assert!(is_right, "seed {seed}: {next} from {from} of {ends:?}");
+                }
+            }
+        }
+    }
 }
