@@ -154,8 +154,8 @@ pub enum GroupRecord {
     },
     /// Deletes the group with all its data.
     Deleted,
-    /// The same for a group that is not needed any more. It is refused if a transaction has staged offsets in the group,
-    /// which the coordinator may not know yet.
+    /// The same for a group that is not needed any more. It is refused if offsets are left: the coordinator may not know yet
+    /// of those of a transaction.
     Expired,
 }
 

@@ -66,12 +66,23 @@ impl Groups {
         if before.version() != after {
             return Err(Refusal::OtherVersion);
         }
-        let expires = changes.contains(&Change::Group(GroupRecord::Expired));
-        if expires && self.offsets.of(&name).is_some_and(|offsets| offsets.staged().next().is_some()) {
+        if changes.contains(&Change::Group(GroupRecord::Expired)) && !self.is_emptied(&name, changes) {
             return Err(Refusal::OtherVersion);
         }
         self.apply(name, &before, changes);
         Ok(())
+    }
+
+    /// Whether the changes remove all offsets of the group. The version says nothing of that: a transaction changes offsets
+    /// and not the group.
+    fn is_emptied(&self, name: &str, changes: &[Change]) -> bool {
+        let mut offsets = self.offsets.of(name).cloned().unwrap_or_default();
+        for change in changes {
+            if let Change::Offsets(change) = change {
+                offsets.apply(change);
+            }
+        }
+        offsets.is_empty()
     }
 
     /// The producer's transaction has ended, and with it the group's staged offsets.
