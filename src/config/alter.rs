@@ -2,7 +2,7 @@
 //!
 //! The rules for each resource and the error messages are Kafka's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::logins::{self, base_of};
 use super::row::{Change as When, Kind, Row, numbers_per_address};
@@ -84,18 +84,10 @@ pub fn alter(
             Operation::Append | Operation::Subtract => {
                 let row = list_row(resource, name, change.operation)?;
                 let old = own.get(name).map(String::as_str).or(row.default).unwrap_or_default();
-                let mut all: Vec<&str> = old.split(',').filter(|one| !one.is_empty()).collect();
-                for one in change.value.split(',') {
-                    match change.operation {
-                        Operation::Append if !all.contains(&one) => all.push(one),
-                        Operation::Subtract => {
-                            if let Some(at) = all.iter().position(|old| *old == one) {
-                                all.remove(at);
-                            }
-                        }
-                        Operation::Append | Operation::Set | Operation::Delete => {}
-                    }
-                }
+                let all = match change.operation {
+                    Operation::Append => appended(old, &change.value),
+                    _ => subtracted(old, &change.value),
+                };
                 after.insert(name.clone(), all.join(","));
             }
         }
@@ -104,6 +96,30 @@ pub fn alter(
     let named = changes.iter().any(|change| change.name == broker::MIN_INSYNC_REPLICAS);
     replicas_in_step(resource, named, own, &after)?;
     Ok(difference(own, &after))
+}
+
+/// The elements of a list.
+fn elements(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').filter(|one| !one.is_empty())
+}
+
+/// The list with those elements of `more` that it does not have yet.
+fn appended<'a>(list: &'a str, more: &'a str) -> Vec<&'a str> {
+    let mut all: Vec<&str> = elements(list).collect();
+    let mut known: HashSet<&str> = all.iter().copied().collect();
+    all.extend(more.split(',').filter(|one| known.insert(one)));
+    all
+}
+
+/// The list without the first occurrence of each element of `less`.
+fn subtracted<'a>(list: &'a str, less: &'a str) -> Vec<&'a str> {
+    let mut gone: HashMap<&str, usize> = HashMap::new();
+    less.split(',').for_each(|one| *gone.entry(one).or_default() += 1);
+    let stays = |one: &&'a str| {
+        let left = gone.get_mut(one).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_none()
+    };
+    elements(list).filter(stays).collect()
 }
 
 /// The changes if `all` replaces all settings of the resource.

@@ -1,6 +1,6 @@
 //! The declaration of a setting: a row, its possible values, and the parsing of its text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -293,13 +293,9 @@ impl Kind {
             Kind::List if trimmed.is_empty() => Ok(Value::List(Vec::new())),
             Kind::List => {
                 // As in Kafka, duplicates are removed.
-                let mut all: Vec<String> = Vec::new();
-                for one in trimmed.split(',').map(str::trim) {
-                    if !all.iter().any(|other| other == one) {
-                        all.push(one.to_owned());
-                    }
-                }
-                Ok(Value::List(all))
+                let mut known = HashSet::new();
+                let all = trimmed.split(',').map(str::trim).filter(|one| known.insert(*one));
+                Ok(Value::List(all.map(str::to_owned).collect()))
             }
         }
     }

@@ -339,6 +339,39 @@ async fn a16_groups_and_client_metrics_are_altered_described_and_listed() {
 }
 
 #[tokio::test]
+async fn settings_beyond_1_mib_of_one_resource_and_16_mib_together_are_refused() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    let policy = code(ErrorCode::PolicyViolation);
+    // A string of a request has at most 32 KiB.
+    let mut appended: u32 = 0;
+    let refused = loop {
+        let all = (0..3_000).map(|number| format!("{}:1", 1_000_000 + appended * 3_000 + number));
+        let more = all.collect::<Vec<_>>().join(",");
+        let change = ("follower.replication.throttled.replicas", APPEND, Some(&*more));
+        match alter(&mut client, TOPIC, "t", &[change]).await {
+            (0, _) => appended += 1,
+            refused => break refused,
+        }
+    };
+    assert_eq!((refused.0, appended), (policy, 34), "{:?}", refused.1);
+
+    let value = "m".repeat(32_000);
+    let mut kept = 0;
+    let refused = loop {
+        let change = ("metrics", SET, Some(&*value));
+        match alter(&mut client, CLIENT_METRICS, &kept.to_string(), &[change]).await {
+            (0, _) => kept += 1,
+            refused => break refused,
+        }
+    };
+    assert_eq!((refused.0, kept), (policy, 524), "{:?}", refused.1);
+    assert_eq!(alter(&mut client, CLIENT_METRICS, "0", &[("metrics", DELETE, None)]).await, (0, None));
+    set(&mut client, CLIENT_METRICS, "another", "metrics", &value).await;
+}
+
+#[tokio::test]
 async fn a_logger_gets_a_level_and_loses_it() {
     let node = Node::start().await;
     let mut client = node.client().await;

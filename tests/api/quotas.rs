@@ -311,3 +311,35 @@ async fn is_stable(observer: &mut Client, group: &str) -> bool {
     let groups = observer.call(4, ListGroupsRequest::default()).await.groups;
     groups.iter().any(|one| one.group_id == group && one.group_state == "Stable")
 }
+
+#[tokio::test]
+async fn quotas_beyond_8_mib_are_refused_until_some_are_removed() {
+    const ENTITIES: usize = 200;
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    // About 6 MB a request.
+    let request = |letter: &str, remove: bool| AlterClientQuotasRequest {
+        entries: (0..ENTITIES)
+            .map(|number| EntryData {
+                entity: vec![EntityData {
+                    entity_type: "user".to_owned(),
+                    entity_name: Some(format!("{number}{}", letter.repeat(30_000))),
+                }],
+                ops: vec![OpData { key: PRODUCER.to_owned(), value: 1.0, remove }],
+            })
+            .collect(),
+        validate_only: false,
+    };
+    for (letter, remove, expected) in [
+        ("a", false, ErrorCode::None),
+        ("b", false, ErrorCode::PolicyViolation),
+        ("a", true, ErrorCode::None),
+        ("b", false, ErrorCode::None),
+    ] {
+        let answer = client.call(1, request(letter, remove)).await;
+        assert_eq!(answer.entries.len(), ENTITIES);
+        for entry in &answer.entries {
+            assert_eq!(entry.error_code, code(expected), "{letter}: {:?}", entry.error_message);
+        }
+    }
+}

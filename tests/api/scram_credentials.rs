@@ -275,3 +275,37 @@ async fn without_an_authorizer_every_credential_can_be_deleted() {
     alter(&mut client, vec![], vec![set("ann", 1, 4096)]).await;
     assert_eq!(alter(&mut client, vec![remove("ann", 1)], vec![]).await, [done("ann")]);
 }
+
+#[tokio::test]
+async fn credentials_beyond_64_mib_are_refused_until_some_are_removed() {
+    const USERS: usize = 240;
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    // About 7 MB a request.
+    let users = |request: usize| {
+        (0..USERS).map(move |number| format!("{request} {number}{}", "x".repeat(30_000))).collect::<Vec<_>>()
+    };
+    let codes = |results: Vec<(String, i16, String)>| -> Vec<i16> {
+        let mut codes: Vec<i16> = results.into_iter().map(|(_, code, _)| code).collect();
+        assert_eq!(codes.len(), USERS);
+        codes.dedup();
+        codes
+    };
+    let mut request = 0;
+    let refused = loop {
+        let upsertions = users(request).iter().map(|user| set(user, 1, 4096)).collect();
+        let codes = codes(alter(&mut client, vec![], upsertions).await);
+        if codes != [0] {
+            break codes;
+        }
+        request += 1;
+    };
+    assert_eq!(refused, [code(ErrorCode::PolicyViolation)]);
+    assert_eq!(request, 9, "more than 7 MB in each, and the last one may go beyond the limit");
+    for removed in 0..2 {
+        let deletions = users(removed).iter().map(|user| remove(user, 1)).collect();
+        assert_eq!(codes(alter(&mut client, deletions, vec![]).await), [0]);
+    }
+    let upsertions = users(request).iter().map(|user| set(user, 1, 4096)).collect();
+    assert_eq!(codes(alter(&mut client, vec![], upsertions).await), [0]);
+}

@@ -2,6 +2,7 @@
 //! `tests/clients`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::Request;
@@ -761,6 +762,45 @@ async fn a_transaction_that_is_open_for_too_long_is_aborted_and_its_producer_fen
     assert_eq!(stage.end(5, me, false).await, Ok(fenced), "x19: the zombie learns the new epoch");
 }
 
+#[tokio::test]
+async fn a_commit_that_races_the_timeout_is_answered_as_the_transaction_ended() {
+    const ROUNDS: u64 = 40;
+    let clock = Clock::manual(Clock::machine().now());
+    let settings = [("transaction.abort.timed.out.transaction.cleanup.interval.ms", "2")];
+    let node = Node::timed(Location::Memory, &settings, clock.clone()).await;
+    node.topic("t", 2).await;
+    let mut stage = Stage { client: node.client().await, node };
+    for round in 0..ROUNDS {
+        let me = stage.init(5, None).await.unwrap();
+        stage.add(3, me, &[0]).await;
+        assert_eq!(stage.write(11, me, 0).await, 0);
+        let group = format!("group {round}");
+        assert_eq!(stage.add_group(3, me, &group).await, 0);
+        assert_eq!(stage.offsets(3, offsets(me, &group, -1, 7)).await, 0);
+        // The broker sees the transaction while there is time left.
+        for _ in 0..5 {
+            clock.set(Timestamp(clock.now().0 + 10_000));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let late = async {
+            clock.set(Timestamp(clock.now().0 + 15_000));
+        };
+        let commit = async {
+            tokio::time::sleep(Duration::from_micros(round * 200)).await;
+            stage.client.call(4, end(me, true)).await
+        };
+        let ((), answer) = tokio::join!(late, commit);
+        let ended = match answer.error_code {
+            0 => ("CompleteCommit", 7),
+            error => {
+                assert_eq!(error, code(ErrorCode::ProducerFenced));
+                ("CompleteAbort", -1)
+            }
+        };
+        assert_eq!((&*stage.state().await, stage.fetched(&group, true).await), (ended.0, (ended.1, 0)));
+    }
+}
+
 /// As a Flink job does that is restored from a checkpoint.
 #[tokio::test]
 async fn a_producer_of_hours_ago_ends_its_transaction_unless_that_has_timed_out() {
@@ -1122,17 +1162,17 @@ async fn every_version_of_every_api_of_transactions_is_read_by_two_codecs() {
 }
 
 #[tokio::test]
-async fn a_transaction_may_have_two_thousand_partitions() {
-    const PARTITIONS: i32 = 2_000;
+async fn a_transaction_may_have_ten_thousand_partitions() {
+    const PARTITIONS: i32 = 10_000;
     let mut stage = Stage::new().await;
-    stage.node.topic("wide", 2_000).await;
+    stage.node.topic("wide", PARTITIONS.unsigned_abs()).await;
     let me = stage.init(5, None).await.unwrap();
     let all: Vec<i32> = (0..PARTITIONS).collect();
     let added = stage.client.call(3, add(me, "wide", &all)).await.results_by_topic_v3_and_below;
     assert!(added[0].results_by_partition.iter().all(|partition| partition.partition_error_code == 0));
     assert_eq!(stage.describe("tx").await.topics[0].partitions, all);
     assert_eq!(stage.end(5, me, true).await, Ok(Me { epoch: 1, ..me }));
-    for index in [0, 1, 999, 1_999] {
+    for index in [0, 1, 999, 9_999] {
         assert_eq!(stage.node.partition("wide", index).ends().high_watermark.0, 1, "its marker");
     }
 }
