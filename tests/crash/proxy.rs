@@ -1,5 +1,5 @@
-//! A proxy between clients and the broker that makes a bad network: it sends requests twice, loses answers, and sends
-//! copies of old requests again, much later and over another connection.
+//! A proxy between clients and the broker that makes a bad network: it holds requests up, sends them twice, loses answers,
+//! and sends copies of old requests again, much later and over another connection.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,10 @@ const END_TXN: i16 = 26;
 /// InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn and TxnOffsetCommit.
 const OTHERS: [i16; 4] = [22, 24, 25, 28];
 
-/// Only copies arrive late, and only those of EndTxn 5. The first copy of a request is passed on at once.
+/// Other requests, kills among them, overtake a request that is held up for so long.
+const DELAY: Duration = Duration::from_millis(100);
+
+/// Only an EndTxn is held up, and only copies of EndTxn 5 arrive after later requests.
 pub struct Proxy {
     shared: Arc<Shared>,
     port: u16,
@@ -37,6 +40,7 @@ struct Shared {
 /// The events of a round.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
+    pub delayed: usize,
     pub repeated: usize,
     pub lost: usize,
     pub late: usize,
@@ -46,6 +50,8 @@ pub struct Counts {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Passes,
+    /// It is passed on after a while.
+    Delayed,
     /// It is sent twice, and the client gets the second answer.
     Repeated,
     /// The client gets no answer, and its connection is closed.
@@ -96,6 +102,9 @@ impl Shared {
         loop {
             let request = read(&mut client).await?;
             let fate = self.fate(&request)?;
+            if fate == Fate::Delayed {
+                tokio::time::sleep(DELAY).await;
+            }
             if fate == Fate::Repeated {
                 exchange(&mut broker, &request).await?;
             }
@@ -134,6 +143,10 @@ impl Shared {
             10..15 if is_end => {
                 counts.lost += 1;
                 Fate::AnswerLost
+            }
+            15..25 if is_end => {
+                counts.delayed += 1;
+                Fate::Delayed
             }
             10..11 if key == PRODUCE || OTHERS.contains(&key) => {
                 counts.lost += 1;

@@ -91,11 +91,12 @@ fn i5_i6_repeated_late_and_unanswered_requests_and_kill_9_leave_every_transactio
     crate::rounds(|seed| {
         let proxy = Proxy::start(seed);
         round(seed, &Home::behind(proxy.address()), Some(&proxy));
-        let Counts { repeated, lost, late } = proxy.counts();
+        let Counts { delayed, repeated, lost, late } = proxy.counts();
         println!(
-            "seed {seed}: {repeated} requests sent twice, {lost} answers lost, {late} late copies of EndTxn"
+            "seed {seed}: {delayed} requests held up, {repeated} sent twice, {lost} answers lost, \
+             {late} late copies of EndTxn"
         );
-        assert!(repeated.min(lost).min(late) > 5, "the proxy did too little");
+        assert!(delayed.min(repeated).min(lost).min(late) > 5, "the proxy did too little");
     });
 }
 

@@ -133,23 +133,31 @@ impl Log {
             };
             let expected: BTreeSet<i64> = self.sent.iter().filter(is_seen).map(|sent| sent.offset).collect();
             let most = [100, 1_500, 20_000][random.below(3) as usize];
-            assert_eq!(committed(&self.partition(), from, most), expected, "{context}, from {from}");
+            assert_eq!(
+                committed_offsets(&self.partition(), from, most).unwrap(),
+                expected,
+                "{context}, from {from}"
+            );
         }
     }
 }
 
 /// The offsets of the records that a consumer with read_committed keeps.
-fn committed(partition: &Arc<Partition>, from: i64, most: usize) -> BTreeSet<i64> {
+pub fn committed_offsets(
+    partition: &Arc<Partition>,
+    from: i64,
+    most: usize,
+) -> Result<BTreeSet<i64>, LogError> {
     let (mut seen, mut next) = (BTreeSet::new(), Offset(from));
     loop {
         let isolation = Isolation::ReadCommitted;
         let range =
             ReadRange { from: next, max_bytes: most, at_least_one_batch: true, isolation, listed: false };
-        let answer = now(partition.read(range)).unwrap();
+        let answer = now(partition.read(range))?;
         if answer.records.is_empty() {
-            return seen;
+            return Ok(seen);
         }
-        let aborted = now(partition.aborted(next..answer.next)).unwrap();
+        let aborted = now(partition.aborted(next..answer.next))?;
         seen.extend(kept(&answer.to_bytes().unwrap(), aborted).into_iter().filter(|offset| *offset >= from));
         next = answer.next;
     }
@@ -223,7 +231,7 @@ fn a_damaged_list_is_written_again_when_it_is_read() {
     let (log, lists, before) = restarted_with_lists();
     lists.iter().for_each(|path| write_whole(&log.fs, path, b"no list at all"));
     log.check(&mut Random(2), "damaged");
-    committed(&log.partition(), 0, 20_000);
+    committed_offsets(&log.partition(), 0, 20_000).unwrap();
     same_lists(&lists, &log.fs, &before);
 }
 
@@ -256,7 +264,7 @@ fn the_scrub_writes_damaged_lists_again_whether_they_are_in_memory_or_not() {
     let (log, lists, before) = restarted_with_lists();
     for is_in_memory in [false, true] {
         if is_in_memory {
-            committed(&log.partition(), 0, 20_000);
+            committed_offsets(&log.partition(), 0, 20_000).unwrap();
         }
         for path in &lists {
             log.fs.flip_bit(path, 34 * 8 - 3).unwrap();

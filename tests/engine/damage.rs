@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jackdaw::config::Durability;
-use jackdaw::record::BatchBuilder;
+use jackdaw::kernel::{Applied, Command, EndTransaction, EndedBy, ProducerAt};
+use jackdaw::record::{self, BatchBuilder};
 use jackdaw::storage::local::fs::{Fs, Open, SimFs, read_all};
 use jackdaw::storage::local::inspect::{NextStart, verify};
-use jackdaw::storage::{LogError, NewTopic, Store, StoreOptions};
+use jackdaw::storage::{LogError, NewTopic, Partition, Store, StoreOptions};
 use jackdaw::time::Clock;
-use jackdaw::types::{Offset, Timestamp};
+use jackdaw::types::{Offset, Timestamp, TransactionEnd};
 
-use crate::disk::{batch, checked, files, make_topic, now, open, options, values};
+use crate::aborted::committed_offsets;
+use crate::disk::{batch, checked, files, make_topic, now, open, options, producer_of, values};
 use crate::history::{commit, committed, submit};
 
 /// A data directory, and the records that were acknowledged before its end.
@@ -24,6 +26,8 @@ pub struct Life {
     pub earlier: SimFs,
     /// By the names of partition directories.
     records: BTreeMap<String, Vec<(i64, String)>>,
+    /// The offsets of the records of committed transactions.
+    paid: BTreeSet<i64>,
     committed: i64,
 }
 
@@ -33,7 +37,7 @@ pub enum Ended {
     Killed,
 }
 
-/// A directory with topics of several segments, a compacted one, a deleted one and one that was created
+/// A directory with topics of several segments, a compacted one, one of transactions, a deleted one and one that was created
 /// again, a moved log start offset, batches in the journal and others only in segments, two snapshots, and
 /// several journal files.
 pub fn life(ended: Ended) -> Life {
@@ -48,6 +52,9 @@ pub fn life(ended: Ended) -> Life {
     let overrides = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let new = NewTopic { name: "compacted".into(), partitions: 1, overrides };
     let compacted = now(store.create_topic(new)).unwrap();
+    let payments = make_topic(&store, "payments", 1);
+    let payments = payments.partition(0).unwrap();
+    let mut payer = producer_of(&store, PAYER);
     let append = |topic: &jackdaw::storage::Topic, index, value: &str| {
         now(store.append(topic.partition(index).unwrap(), batch(&[value, "second"]))).unwrap();
     };
@@ -64,6 +71,8 @@ pub fn life(ended: Ended) -> Life {
             &[],
         );
         now(store.append(compacted.partition(0).unwrap(), checked(record.build()))).unwrap();
+        let end = if number % 3 == 0 { TransactionEnd::Commit } else { TransactionEnd::Abort };
+        payer = pay(&store, payments, payer, end);
         store.run_background();
     }
     store.compact();
@@ -80,9 +89,11 @@ pub fn life(ended: Ended) -> Life {
         append(&orders, 0, &format!("orders 0 late {number} {}", "x".repeat(400 + number)));
     }
     append(&orders, 1, &"large".repeat(800));
+    payer = pay(&store, payments, payer, TransactionEnd::Abort);
     store.request_snapshot();
     store.run_background();
     append(&orders, 0, "small, at the end");
+    pay(&store, payments, payer, TransactionEnd::Abort);
     append(&orders, 1, &"large, at the end".repeat(250));
     now(submit(&store, "group", commit(orders.id, 17))).unwrap();
     let mut records = BTreeMap::new();
@@ -93,12 +104,32 @@ pub fn life(ended: Ended) -> Life {
             records.insert(format!("{}-{}", topic.name, partition.index), found);
         }
     }
+    let paid = committed_offsets(payments, 0, 700).unwrap();
+    assert_eq!(paid.len(), 5, "of 16 payments");
     if ended == Ended::Closed {
         store.close();
     }
     let fs = fs.kill();
     drop(store);
-    Life { fs, earlier, records, committed: 17 }
+    Life { fs, earlier, records, paid, committed: 17 }
+}
+
+pub const PAYER: &str = "payer";
+
+/// A transaction with one record.
+pub fn pay(store: &Store, payments: &Arc<Partition>, payer: ProducerAt, end: TransactionEnd) -> ProducerAt {
+    let ProducerAt { id, epoch } = payer;
+    let batch = BatchBuilder::new()
+        .producer(record::Producer { id, epoch, base_sequence: 0 })
+        .transactional()
+        .value(Timestamp(999_000), "p".repeat(700));
+    now(store.append_and_join(payments, checked(batch.build()))).unwrap();
+    let (began, by, rolls) = (None, EndedBy::ClientWithNewEpoch, vec![]);
+    let end = EndTransaction { id: PAYER.into(), producer: payer, began, end, by, rolls };
+    match now(store.transact(Command::EndTransaction(end))).unwrap() {
+        Applied::TransactionEnded(ended) => ended.producer,
+        other => panic!("{other:?}"),
+    }
 }
 
 pub fn write_whole(fs: &SimFs, path: &Path, bytes: &[u8]) {
@@ -135,7 +166,7 @@ pub fn check(life: &Life, fs: &SimFs, outcomes: &mut Outcomes) -> Result<(), Str
     let mut out_at_start = BTreeSet::new();
     let mut out_when_read = BTreeSet::new();
     let topics = store.topics();
-    same("topics", topics.iter().count(), 3)?;
+    same("topics", topics.iter().count(), 4)?;
     for (name, known) in &life.records {
         let (topic, index) = name.rsplit_once('-').unwrap();
         let topic = topics.by_name(topic).ok_or_else(|| format!("{topic} is gone"))?;
@@ -145,7 +176,14 @@ pub fn check(life: &Life, fs: &SimFs, outcomes: &mut Outcomes) -> Result<(), Str
             continue;
         }
         match values(partition, partition.ends().log_start) {
-            Ok(found) => same(name, &found, known)?,
+            Ok(found) => {
+                same(name, &found, known)?;
+                if &*topic.name == "payments" {
+                    let found =
+                        committed_offsets(partition, 0, 700).map_err(|error| format!("{name}: {error:?}"))?;
+                    same("committed payments", &found, &life.paid)?;
+                }
+            }
             Err(LogError::Damaged) => drop(out_when_read.insert(name.clone())),
             Err(error) => return Err(format!("{name}: {error:?}")),
         }

@@ -7,13 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jackdaw::config::Durability;
-use jackdaw::kernel::Scope;
-use jackdaw::record::BatchBuilder;
+use jackdaw::kernel::{Applied, Command, EndTransaction, EndedBy, InitTransaction, Scope};
+use jackdaw::record::{self, BatchBuilder};
 use jackdaw::storage::local::fs::{Failure, Fault, Fs, Operation, SimFs};
 use jackdaw::storage::{AppendError, NewTopic, Partition, Store, StoreError, Topic, Unavailable};
-use jackdaw::types::{Offset, Timestamp, TopicId};
+use jackdaw::types::{Offset, Timestamp, TopicId, TransactionEnd};
 use rustix::io::Errno;
 
+use crate::aborted::committed_offsets;
+use crate::damage::PAYER;
 use crate::disk::{batch, checked, now, open, options, values};
 use crate::history::{commit, committed, submit};
 
@@ -42,6 +44,8 @@ struct Sent {
     acknowledged: BTreeMap<(TopicId, i32), Vec<(i64, String)>>,
     /// Refused records must never appear.
     refused: Vec<String>,
+    /// The places of transactional records, with the acknowledged ends of their transactions.
+    paid: Vec<(TopicId, i32, i64, TransactionEnd)>,
     committed: i64,
 }
 
@@ -73,6 +77,26 @@ impl Sent {
         }
     }
 
+    /// A transaction with one record.
+    fn pay(&mut self, store: &Store, topic: &Topic, index: i32, end: TransactionEnd) {
+        let (known, rolls) = (None, vec![]);
+        let init = InitTransaction { id: PAYER.into(), known, timeout_ms: 60_000, two_phase: false, rolls };
+        let begun = now(store.transact(Command::InitTransaction(init)));
+        // Another answer ends an open transaction; the next call begins.
+        let Ok(Applied::TransactionInitialized { producer }) = begun else { return };
+        let sender = record::Producer { id: producer.id, epoch: producer.epoch, base_sequence: 0 };
+        let payment = BatchBuilder::new().producer(sender).transactional();
+        let payment = payment.record(Timestamp(999_000), Some(b"payment"), Some(b"payment"), &[]);
+        let payment = checked(payment.build());
+        let appended = now(store.append_and_join(topic.partition(index).unwrap(), payment));
+        let (began, by, rolls) = (None, EndedBy::ClientWithNewEpoch, vec![]);
+        let ended = EndTransaction { id: PAYER.into(), producer, began, end, by, rolls };
+        let ended = now(store.transact(Command::EndTransaction(ended)));
+        if let (Ok(appended), Ok(Applied::TransactionEnded(_))) = (appended, ended) {
+            self.paid.push((topic.id, index, appended.base_offset.0, end));
+        }
+    }
+
     fn commit(&mut self, store: &Store, topic: TopicId) -> bool {
         let offset = self.committed + 1;
         let is_stored = now(submit(store, "group", commit(topic, offset))).is_ok();
@@ -89,6 +113,16 @@ impl Sent {
             let topics = store.topics();
             let topic = topics.by_id(*id).unwrap_or_else(|| panic!("{context}: a topic is lost"));
             self.check_log(topic.partition(*index).unwrap(), expected, context);
+        }
+        for (id, index, offset, end) in &self.paid {
+            let topics = store.topics();
+            let log = topics.by_id(*id).and_then(|topic| topic.partition(*index)).unwrap();
+            let ends = log.ends();
+            if (ends.log_start.0..ends.last_stable.0).contains(offset) {
+                let seen = committed_offsets(log, ends.log_start.0, 20_000);
+                let is_seen = seen.map(|seen| seen.contains(offset));
+                assert_eq!(is_seen, Ok(*end == TransactionEnd::Commit), "{context}: {end:?} of {offset}");
+            }
         }
     }
 
@@ -124,6 +158,8 @@ fn play(store: &Store, sent: &mut Sent) {
         {
             let _ = sent.append(store, topic, index, length);
         }
+        let end = if round % 2 == 0 { TransactionEnd::Abort } else { TransactionEnd::Commit };
+        sent.pay(store, &a, 1, end);
         store.run_background();
         sent.commit(store, a.id);
         let changes = BTreeMap::from([("retention.ms".to_owned(), Some(format!("1000000{round}")))]);

@@ -103,7 +103,7 @@ fn try_all(ended: Ended) -> Outcomes {
     let all = files(&life.fs, Path::new("data"));
     let kinds: BTreeSet<String> =
         all.iter().filter_map(|path| path.extension()?.to_str().map(str::to_owned)).collect();
-    for kind in ["journal", "snapshot", "log", "metadata", "synced"] {
+    for kind in ["journal", "snapshot", "log", "txnindex", "metadata", "synced"] {
         assert!(kinds.contains(kind), "{kind}: {all:?}");
     }
     assert!(all.iter().any(|path| path.to_str().unwrap().ends_with(".1.log")), "compacted: {all:?}");

@@ -9,16 +9,21 @@ use jackdaw::config::{BrokerSettings, Durability};
 use jackdaw::record::BatchBuilder;
 use jackdaw::storage::local::fs::{Fault, Fs, Operation, SimFs};
 use jackdaw::storage::{Location, NewTopic, Partition, Store, StoreOptions};
-use jackdaw::types::{Offset, Timestamp};
+use jackdaw::types::{Offset, Timestamp, TransactionEnd};
 use rustix::io::Errno;
 
-use crate::disk::{batch, checked, make_topic, now, options, values};
+use crate::damage::{PAYER, pay};
+use crate::disk::{batch, checked, make_topic, now, options, producer_of, values};
 
 /// The keeper's pending work for the topic `t` when it is deleted.
 #[derive(Clone, Copy, Debug)]
 enum Ask {
     RemoveSegments,
+    /// Files that could not be removed before.
+    RemoveLeft,
     Snapshot,
+    /// The list of an aborted transaction is written with the snapshot.
+    AbortedList,
     Compact,
     EmptyTrash,
     Nothing,
@@ -60,7 +65,7 @@ fn make_compacted(store: &Store) -> Arc<Partition> {
     log
 }
 
-fn ask(store: &Store, ask: Ask, value: &str) {
+fn ask(fs: &SimFs, store: &Store, ask: Ask, value: &str) {
     match ask {
         Ask::Compact => {
             make_compacted(store);
@@ -74,6 +79,27 @@ fn ask(store: &Store, ask: Ask, value: &str) {
             }
             store.run_background();
             now(store.delete_before(&log, Offset(3))).unwrap();
+        }
+        Ask::RemoveLeft => {
+            let log = make(store);
+            for _ in 0..3 {
+                now(store.append(&log, batch(&[value]))).unwrap();
+            }
+            store.run_background();
+            let kept = Fault { path: "topics/t-0".into(), lasting: true, ..Fault::next(Operation::Remove) };
+            fs.fail(kept);
+            now(store.delete_before(&log, Offset(3))).unwrap();
+            store.run_background();
+            fs.heal();
+            store.housekeep();
+        }
+        Ask::AbortedList => {
+            let log = make(store);
+            let mut payer = producer_of(store, PAYER);
+            for _ in 0..8 {
+                payer = pay(store, &log, payer, TransactionEnd::Abort);
+            }
+            store.request_snapshot();
         }
         Ask::Snapshot => {
             now(store.append(&make(store), batch(&[value]))).unwrap();
@@ -96,7 +122,7 @@ fn play(durability: Durability, asked: Ask, length: usize, end: End) {
     let context = format!("{durability:?} {asked:?} {length} {end:?}");
     let fs = SimFs::new(length as u64);
     let store = Store::open(options(&fs, durability)).unwrap();
-    ask(&store, asked, &format!("old {}", "x".repeat(length)));
+    ask(&fs, &store, asked, &format!("old {}", "x".repeat(length)));
     delete(&store);
     let log = make(&store);
     let text = |number| format!("{number} {}", "y".repeat(length));
@@ -128,7 +154,8 @@ fn play(durability: Durability, asked: Ask, length: usize, end: End) {
 
 #[test]
 fn i1_i14_pending_work_of_the_keeper_for_a_deleted_topic_takes_nothing_from_the_next_one() {
-    for asked in [Ask::RemoveSegments, Ask::Snapshot, Ask::Compact, Ask::EmptyTrash, Ask::Nothing] {
+    use Ask::*;
+    for asked in [RemoveSegments, RemoveLeft, Snapshot, AbortedList, Compact, EmptyTrash, Nothing] {
         // Small batches go through the journal; large ones are written directly to their segment.
         for length in [10, 2_000, 3_500] {
             for end in [End::Close, End::Kill, End::PowerCut] {

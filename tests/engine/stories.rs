@@ -183,6 +183,42 @@ fn i11_on_a_full_disk_appends_are_refused_reads_go_on_and_room_heals_it() {
     assert_eq!(texts(values(log, Offset(0)).unwrap()), ["first", "second"]);
 }
 
+/// Their disk refuses writes, and the journal's does not.
+#[test]
+fn records_that_no_segment_takes_are_held_up_to_32_mib_and_are_written_when_it_does() {
+    const MIB: usize = 1 << 20;
+    let fs = SimFs::new(15);
+    let store = open(&fs).unwrap();
+    let topic = make_topic(&store, "t", 40);
+    let refused = Fault {
+        path: "topics/t-".into(),
+        error: Errno::NOSPC,
+        lasting: true,
+        ..Fault::next(Operation::Write)
+    };
+    fs.fail(refused);
+    let value = "y".repeat(MIB);
+    let full = AppendError::Unavailable(Unavailable::Full);
+    let taken =
+        topic.partitions.iter().take_while(|log| now(store.append(log, batch(&[&value]))).is_ok()).count();
+    assert_eq!(taken, 32, "the one that exceeds 32 MiB is still taken");
+    let next = topic.partition(39).unwrap();
+    assert_eq!(now(store.append(next, batch(&["small"]))), Err(full.clone()));
+    assert_eq!(now(store.append(topic.partition(0).unwrap(), batch(&["small"]))), Err(full));
+    for log in &topic.partitions[..taken] {
+        assert_eq!(values(log, Offset(0)).unwrap().len(), 1, "it is read from memory");
+    }
+    fs.heal();
+    assert!(now(store.append(next, batch(&["small"]))).is_ok());
+    let fs = fs.crash(3);
+    drop((topic, store));
+    let store = open(&fs).unwrap();
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    for log in &topic.partitions[..taken] {
+        assert_eq!(values(log, Offset(0)).unwrap().len(), 1);
+    }
+}
+
 #[test]
 fn a12_added_partitions_are_there_after_a_power_cut_and_lie_nowhere_before_their_first_batch() {
     let fs = SimFs::new(7);
