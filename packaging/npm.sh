@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# packaging/npm.sh OUT ARCHITECTURE=BINARY…: OUT/jackdaw-VERSION.tgz, the npm package with a static binary for each of
-# node's names of processors (x64, arm64). Needs npm, and no registry. packaging/release.sh calls it.
+# packaging/npm.sh OUT ARCHITECTURE=BINARY…: OUT/jackdaw-VERSION.tgz, the npm package with the client of the test hooks and
+# a static binary for each of node's names of processors (x64, arm64). Needs npm, and no registry. packaging/release.sh
+# calls it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$1
@@ -8,7 +9,7 @@ shift
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp packaging/npm/{index.js,index.d.ts,cli.js,README.md} LICENSE "$work/"
+cp packaging/npm/{index.js,index.d.ts,cli.js,README.md} kit/node/jackdaw-hooks.{cjs,d.cts} LICENSE "$work/"
 chmod 755 "$work/cli.js"
 processors=()
 for one in "$@"; do

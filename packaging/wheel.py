@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """packaging/wheel.py BINARY MACHINE OUT: the wheel with a static binary for MACHINE (x86_64, aarch64), in OUT.
 
-It holds packaging/python/jackdaw and the binary, and has the command `jackdaw`. packaging/release.sh calls it.
+It holds packaging/python/jackdaw, kit/python/jackdaw_hooks.py and the binary, and has the command `jackdaw`.
+packaging/release.sh calls it.
 """
 
 import base64
@@ -24,6 +25,7 @@ def main(binary: str, machine: str, out: str) -> None:
 
     files = [(f"jackdaw/{path.name}", path.read_bytes()) for path in sorted(HERE.glob("python/jackdaw/*.py"))]
     files += [
+        ("jackdaw_hooks.py", (HERE / "../kit/python/jackdaw_hooks.py").read_bytes()),
         ("jackdaw/bin/jackdaw", Path(binary).read_bytes()),
         (f"{info}/METADATA", metadata(version).encode()),
         (f"{info}/WHEEL", wheel(platforms).encode()),

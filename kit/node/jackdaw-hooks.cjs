@@ -6,7 +6,7 @@
 //     const hooks = new Hooks('http://localhost:8080')
 //     await hooks.fail('Produce', 'NOT_LEADER_OR_FOLLOWER', { times: 2, client: 'shop' })
 //
-// docs/testing.md describes every hook. Times are in milliseconds.
+// docs/testing.md describes every hook. Times are in milliseconds. The types are in jackdaw-hooks.d.cts.
 'use strict'
 
 const http = require('node:http')

@@ -2,13 +2,35 @@
 'use strict';
 
 const assert = require('node:assert');
-const { spawnSync } = require('node:child_process');
+const { spawn, spawnSync } = require('node:child_process');
+const { once } = require('node:events');
+const { readFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 
-const jackdaw = createRequire(`${process.cwd()}/`)('jackdaw');
+const installed = createRequire(`${process.cwd()}/`);
+const jackdaw = installed('jackdaw');
+const { HookError, Hooks } = installed('jackdaw/hooks');
 
 function run(args, input) {
   return spawnSync('node_modules/.bin/jackdaw', args, { input, encoding: 'utf8' });
+}
+
+// A test makes the producer's first request fail, and waits for its record.
+async function checkHooks() {
+  const broker = await jackdaw.start('--topic', 'orders', '--http', '127.0.0.1:0', '--test-hooks');
+  const hooks = new Hooks(`http://${broker.http}`);
+  const fault = await hooks.fail('Produce', 'NOT_LEADER_OR_FOLLOWER');
+  const producer = spawn(jackdaw.binary, ['produce', 'orders', '--bootstrap', broker.bootstrap]);
+  producer.stdin.end('one coffee\n');
+  await hooks.waitForFault(fault);
+  assert.strictEqual(await hooks.waitForRecords('orders', 1), 1);
+  assert.deepStrictEqual(await once(producer, 'exit'), [0, null]);
+  await assert.rejects(hooks.waitForRecords('orders', 2, 1), new HookError(408, 'orders has 1 of 2 records'));
+  await broker.stop();
+
+  const types = readFileSync(installed.resolve('jackdaw/hooks').replace(/\.cjs$/, '.d.cts'), 'utf8');
+  const declared = [...types.matchAll(/^  (\w+)\(.*\).*;$/gm)].map((method) => method[1]);
+  assert.deepStrictEqual(declared.sort(), Object.getOwnPropertyNames(Hooks.prototype).sort());
 }
 
 async function main() {
@@ -25,6 +47,9 @@ async function main() {
   for (const broker of brokers) await broker.stop();
   await brokers[0].stop();
   assert.strictEqual(run(['health', '--bootstrap', brokers[0].bootstrap], '').status, 69);
+
+  await checkHooks();
+  assert.strictEqual((await import(installed.resolve('jackdaw/hooks'))).Hooks, Hooks);
 
   const three = await jackdaw.start('--brokers', '3', '--log-level', 'error');
   assert.strictEqual(three.bootstrap.split(',').length, 3);

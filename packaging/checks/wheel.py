@@ -6,6 +6,7 @@ import subprocess
 from importlib import metadata
 
 import jackdaw
+from jackdaw_hooks import Hooks
 
 
 def run(*arguments, **options):
@@ -27,6 +28,20 @@ with jackdaw.start("--topic", "greetings:1", "--http", "127.0.0.1:0") as broker,
         assert run("consume", "greetings", "--bootstrap", at.bootstrap, "--until-end") == f"hello {at.pid}\n"
 broker.stop()
 assert subprocess.run(["jackdaw", "health", "--bootstrap", broker.bootstrap], capture_output=True).returncode == 69
+
+# A test makes the producer's first request fail, and waits for its record.
+with jackdaw.start("--topic", "orders", "--http", "127.0.0.1:0", "--test-hooks") as broker:
+    hooks = Hooks(f"http://{broker.http}")
+    fault = hooks.fail("Produce", "NOT_LEADER_OR_FOLLOWER")
+    run("produce", "orders", "--bootstrap", broker.bootstrap, input="one coffee\n")
+    hooks.wait_for_fault(fault)
+    assert hooks.wait_for_records("orders", 1) == 1
+    try:
+        hooks.wait_for_records("orders", 2, timeout=0)
+    except TimeoutError as error:
+        assert "1 of 2 records" in str(error), error
+    else:
+        raise AssertionError("a record came that nobody wrote")
 
 with jackdaw.start("--brokers", "3", "--log-level", "error") as three:
     assert len(three.bootstrap.split(",")) == 3
