@@ -10,7 +10,8 @@ trap 'rm -rf "$work"' EXIT
 root=$work/$name
 mkdir -p "$root/systemd" "$out"
 install -m 755 "$binary" "$root/jackdaw"
-install -m 644 LICENSE README.md CHANGELOG.md docs/settings.md "$root/"
+install -m 644 LICENSE CHANGELOG.md "$root/"
+packaging/pages.sh "$root"
 install -m 644 packaging/systemd/jackdaw.service packaging/systemd/server.properties "$root/systemd/"
 cp -r "$generated/completions" "$generated/man" "$root/"
 

@@ -21,7 +21,8 @@ install -D -m 644 "$work/completions/jackdaw.fish" "$root/usr/share/fish/vendor_
 gzip -9n "$work"/man/*
 install -d "$root/usr/share/man/man1" "$root/usr/share/doc/jackdaw" "$root/DEBIAN"
 install -m 644 "$work"/man/* "$root/usr/share/man/man1/"
-install -m 644 packaging/debian/copyright README.md docs/settings.md "$root/usr/share/doc/jackdaw/"
+install -m 644 packaging/debian/copyright "$root/usr/share/doc/jackdaw/"
+packaging/pages.sh "$root/usr/share/doc/jackdaw"
 gzip -9nc CHANGELOG.md > "$root/usr/share/doc/jackdaw/changelog.gz"
 
 install -m 755 packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm "$root/DEBIAN/"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # packaging/release.sh [OUT]: builds everything that is handed out but the image, in OUT (target/dist by default):
 #
-#   jackdaw-VERSION-TARGET.tar.gz           static binary of broker and client, systemd unit, completions, man pages
+#   jackdaw-VERSION-TARGET.tar.gz           static binary of broker and client, pages, systemd unit, completions, man pages
 #   jackdaw-server-VERSION-TARGET.tar.gz    the same with the broker alone
 #   jackdaw_VERSION_ARCHITECTURE.deb        Debian package
 #   jackdaw-VERSION-py3-none-….whl          Python wheel
