@@ -187,7 +187,7 @@ codes! {
 
 impl ErrorCode {
     /// The number on the wire.
-    pub fn code(self) -> i16 {
+    pub const fn code(self) -> i16 {
         self as i16
     }
 

@@ -1,8 +1,10 @@
 //! `jackdaw group`: resets to every kind of position, a watched lag, and offsets that are deleted.
 
+use jackdaw::broker::Broker;
+use jackdaw::hooks::Fault;
 use serde_json::{Value, json};
 
-use super::{Running, Signal, Stage};
+use super::{RunResult, Running, Signal, Stage};
 
 /// A topic with one partition and four records, of which the group g has read one.
 fn read_once(stage: &Stage) {
@@ -59,6 +61,68 @@ fn a_group_is_set_to_a_position_or_moved_from_where_it_stands() {
     let (code, err) = stage.refused(&["group", "reset", "new", "--topic", "t", "--shift", "1"]);
     assert_eq!((code, err.as_str()), (1, "jackdaw: new has no offset in t 0 to shift: use --to\n"));
     assert_eq!(stage.refused(&["group", "reset", "new", "--all-topics", "--to", "0"]).0, 1);
+}
+
+#[test]
+fn a_coordinator_that_is_only_starting_is_waited_for() {
+    let stage = Stage::of(Broker::builder().test_hooks(), &[]);
+    stage.run(&["topic", "create", "t"]);
+    let hooks = stage.broker.hooks().unwrap();
+    let errors = [
+        ("FindCoordinator", "COORDINATOR_NOT_AVAILABLE"),
+        ("OffsetCommit", "COORDINATOR_LOAD_IN_PROGRESS"),
+        ("OffsetCommit", "NOT_COORDINATOR"),
+    ];
+    for (api, error) in errors {
+        hooks.inject(Fault::of(api).times(2).error(error)).unwrap();
+    }
+    stage.run(&["group", "reset", "g", "--topic", "t", "--to", "earliest"]);
+    assert_eq!(committed(&stage, "g"), [("t".to_owned(), 0, 0)]);
+    assert!(hooks.faults().is_empty(), "each was met");
+    hooks.inject(Fault::of("DescribeTransactions").error("COORDINATOR_LOAD_IN_PROGRESS")).unwrap();
+    let (code, err) = stage.refused(&["transaction", "describe", "nothing"]);
+    assert_eq!((code, err.as_str()), (1, "jackdaw: there is no transactional id nothing\n"));
+    hooks.inject(Fault::of("FindCoordinator").times(1000).error("COORDINATOR_NOT_AVAILABLE")).unwrap();
+    let (code, err) =
+        stage.refused(&["group", "reset", "g2", "--topic", "t", "--to", "earliest", "--timeout", "1"]);
+    assert!(code == 1 && err.contains("no broker coordinates it yet"), "{code} {err}");
+}
+
+#[test]
+fn a_reset_that_is_partly_refused_shows_what_was_done_and_each_refusal() {
+    let stage = Stage::with(&[
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("allow.everyone.if.no.acl.found", "true"),
+    ]);
+    stage.run(&["topic", "create", "mine", "yours", "--partitions", "1"]);
+    // With a right on the topic, there are no others any more.
+    stage.run(&[
+        "acl",
+        "add",
+        "--allow-principal",
+        "User:ANONYMOUS",
+        "--operation",
+        "describe",
+        "--topic",
+        "yours",
+    ]);
+    let reset = |more: &[&str]| {
+        let RunResult { code, out, err } =
+            stage.try_with(&[&["group", "reset", "g", "--to", "earliest"], more].concat(), b"");
+        (code, out, err)
+    };
+    let why = "the user has no right to this on the topic (TOPIC_AUTHORIZATION_FAILED)";
+    let refused = format!("jackdaw: yours 0: {why}\n");
+    let done = "TOPIC  PARTITION  BEFORE  NOW  LAG\nmine           0       -    0    0\n";
+    assert_eq!(reset(&["--topic", "mine", "--topic", "yours"]), (1, done.to_owned(), refused.clone()));
+    assert_eq!(committed(&stage, "g"), [("mine".to_owned(), 0, 0)]);
+    let (code, out, err) = reset(&["--topic", "mine", "--topic", "yours", "--json"]);
+    let rows = json!([
+        { "topic": "mine", "partition": 0, "before": 0, "now": 0, "lag": 0 },
+        { "topic": "yours", "partition": 0, "result": "refused", "error": why },
+    ]);
+    assert_eq!((code, serde_json::from_str::<Value>(&out).unwrap(), err), (1, rows, refused.clone()));
+    assert_eq!(reset(&["--topic", "yours"]), (1, String::new(), refused));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::time::Duration;
 
 use super::peer::{Peer, bootstrap, reason};
 use super::{CommandOutcome, Failure, NamedPartition, Session, shown};
@@ -12,8 +13,21 @@ use crate::protocol::messages::list_offsets_request::{
 };
 use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use crate::protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
-use crate::protocol::messages::{DescribeLogDirsRequest, FindCoordinatorRequest, MetadataResponse};
+use crate::protocol::messages::{
+    DescribeLogDirsRequest, FindCoordinatorRequest, FindCoordinatorResponse, MetadataResponse,
+};
+use crate::time::{self, Moment};
 use crate::types::{Uuid, host_and_port};
+
+/// The codes of a coordinator that is only starting.
+const STARTING: [i16; 3] = [
+    ErrorCode::CoordinatorLoadInProgress.code(),
+    ErrorCode::CoordinatorNotAvailable.code(),
+    ErrorCode::NotCoordinator.code(),
+];
+
+/// The time between two questions about a coordinator that is starting.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The kind of a coordinator in FindCoordinator.
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +158,12 @@ impl<'a> Brokers<'a> {
             coordinator_keys: vec![key.to_owned()],
             ..FindCoordinatorRequest::default()
         };
-        let answer = self.any.call(4..=4, &request)?;
+        let answer = self.when_ready(
+            |answer: &FindCoordinatorResponse| {
+                answer.coordinators.first().map_or(0, |found| found.error_code)
+            },
+            |brokers| brokers.any.call(4..=4, &request),
+        )?;
         let found = answer.coordinators.into_iter().next();
         let found = found.ok_or_else(|| self.any.refused("it names no coordinator"))?;
         if found.error_code != 0 {
@@ -153,6 +172,23 @@ impl<'a> Brokers<'a> {
         }
         self.known.entry(found.node_id).or_insert_with(|| host_and_port(&found.host, found.port));
         Ok(found.node_id)
+    }
+
+    /// Asks again while the answer has the code of a coordinator that is only starting. In a new cluster the first
+    /// question about a coordinator creates its topic, which takes the brokers a moment.
+    pub fn when_ready<T>(
+        &mut self,
+        code: impl Fn(&T) -> i16,
+        mut ask: impl FnMut(&mut Self) -> CommandOutcome<T>,
+    ) -> CommandOutcome<T> {
+        let begun = Moment::now();
+        loop {
+            let answer = ask(self)?;
+            if !STARTING.contains(&code(&answer)) || begun.elapsed() >= self.session.timeout() {
+                return Ok(answer);
+            }
+            self.session.runtime.block_on(time::sleep(PAUSE));
+        }
     }
 
     /// Looks up an offset in each partition. Partitions without a leader are left out; `None` means that no record is

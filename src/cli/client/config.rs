@@ -363,8 +363,7 @@ mod tests {
     fn settings_with_a_default_value_come_last_and_secrets_are_hidden() {
         let secret = Setting { is_secret: true, value: None, ..setting("password", "broker") };
         let settings = [setting("a", DEFAULT), setting("z", "topic"), secret];
-        let names: Vec<Value> =
-            table(&settings).json().as_array().unwrap().iter().map(|row| row["setting"].clone()).collect();
+        let names: Vec<Value> = table(&settings).json().iter().map(|row| row["setting"].clone()).collect();
         assert_eq!(names, [json!("password"), json!("z"), json!("a")]);
         assert_eq!(table(&settings).json()[0]["value"], json!("(hidden)"));
     }

@@ -23,17 +23,17 @@ impl Table {
         self.rows.push(values.into());
     }
 
-    pub fn json(&self) -> Value {
+    pub fn json(&self) -> Vec<Value> {
         let rows = self.rows.iter().map(|row| {
             let named = self.names.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned());
             Value::Object(named.collect::<Map<String, Value>>())
         });
-        Value::Array(rows.collect())
+        rows.collect()
     }
 
     pub fn print(&self, json: bool, out: &mut dyn Write) -> io::Result<()> {
         if json {
-            return writeln!(out, "{}", self.json());
+            return writeln!(out, "{}", Value::Array(self.json()));
         }
         let cells: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
         let width = |column: usize| {

@@ -20,7 +20,9 @@ use crate::protocol::messages::describe_producers_response::ProducerState;
 use crate::protocol::messages::write_txn_markers_request::{
     WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest,
 };
-use crate::protocol::messages::{DescribeTransactionsRequest, ListTransactionsRequest};
+use crate::protocol::messages::{
+    DescribeTransactionsRequest, DescribeTransactionsResponse, ListTransactionsRequest,
+};
 use crate::time::Clock;
 use crate::types::{ProducerEpoch, ProducerId, Timestamp};
 
@@ -192,11 +194,15 @@ fn describe(
     ]);
     for id in ids {
         let node = brokers.coordinator(Coordinated::Transaction, id)?;
-        let broker = brokers.broker(node)?;
         let request = DescribeTransactionsRequest { transactional_ids: vec![id.clone()] };
-        let answer = broker.call(0..=0, &request)?;
+        let answer = brokers.when_ready(
+            |answer: &DescribeTransactionsResponse| {
+                answer.transaction_states.first().map_or(0, |state| state.error_code)
+            },
+            |brokers| brokers.broker(node)?.call(0..=0, &request),
+        )?;
         let state = answer.transaction_states.into_iter().next();
-        let state = state.ok_or_else(|| broker.refused("it describes nothing"))?;
+        let state = state.ok_or_else(|| Failure::refused("the broker describes nothing"))?;
         if state.error_code == ErrorCode::TransactionalIdNotFound.code() {
             return Err(Failure::refused(format_args!("there is no transactional id {}", shown(id))));
         }

@@ -8,13 +8,13 @@ use crate::cli::client::brokers::Brokers;
 use crate::cli::client::peer::reason;
 use crate::cli::client::plan::TopicAndPartitions;
 use crate::cli::client::{CommandOutcome, Failure, NamedPartition, Output, Session, shown};
-use crate::protocol::messages::OffsetCommitRequest;
 use crate::protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use crate::protocol::messages::offset_delete_request::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
+use crate::protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
 pub fn delete(
     session: &Session,
@@ -58,13 +58,13 @@ pub fn delete(
     answers.end(out)
 }
 
-/// Commits these offsets for a group without members.
+/// Commits these offsets for a group without members. Returns why the broker refused some of them.
 pub fn commit(
     brokers: &mut Brokers<'_>,
     coordinator: i32,
     group: &str,
     offsets: &BTreeMap<NamedPartition, i64>,
-) -> CommandOutcome {
+) -> CommandOutcome<BTreeMap<NamedPartition, String>> {
     let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
     for ((topic, partition), offset) in offsets {
         topics.entry(topic).or_default().push(OffsetCommitRequestPartition {
@@ -84,12 +84,19 @@ pub fn commit(
         topics: topics.collect(),
         ..OffsetCommitRequest::default()
     };
-    let mut refused = Vec::new();
-    for topic in brokers.broker(coordinator)?.call(2..=9, &request)?.topics {
+    let answer = brokers.when_ready(
+        |answer: &OffsetCommitResponse| {
+            let mut partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.next().map_or(0, |partition| partition.error_code)
+        },
+        |brokers| brokers.broker(coordinator)?.call(2..=9, &request),
+    )?;
+    let mut refused = BTreeMap::new();
+    for topic in answer.topics {
         for partition in topic.partitions.iter().filter(|partition| partition.error_code != 0) {
-            let why = reason(partition.error_code, None);
-            refused.push(format!("{} {}: {why}", shown(&topic.name), partition.partition_index));
+            let name = (topic.name.clone(), partition.partition_index);
+            refused.insert(name, reason(partition.error_code, None));
         }
     }
-    if refused.is_empty() { Ok(()) } else { Err(Failure::Refused(refused.join("\njackdaw: "))) }
+    Ok(refused)
 }

@@ -1,9 +1,10 @@
 //! `jackdaw group reset`: sets the offsets of a group without members.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use clap::{ArgGroup, Args};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{offsets, state};
 use crate::cli::client::brokers::{Brokers, Coordinated, Topic};
@@ -64,10 +65,12 @@ impl Reset {
             standing.committed = committed.get(name).copied();
         }
         let plan = self.plan(target, &standings)?;
-        if !self.dry_run {
-            offsets::commit(brokers, coordinator, &self.group, &plan)?;
-        }
-        Ok(table(&standings, &plan).print(session.json(), out)?)
+        let refused = if self.dry_run {
+            BTreeMap::new()
+        } else {
+            offsets::commit(brokers, coordinator, &self.group, &plan)?
+        };
+        report(session, &standings, &plan, &refused, out)
     }
 
     /// The partitions to reset.
@@ -114,13 +117,32 @@ impl Reset {
     }
 }
 
-/// What the group has before and after, and what it will have to read then.
-fn table(standings: &BTreeMap<NamedPartition, Standing>, plan: &BTreeMap<NamedPartition, i64>) -> Table {
+/// Prints what the group has before and after, and what it will have to read then. Fails if some of it was refused.
+fn report(
+    session: &Session,
+    standings: &BTreeMap<NamedPartition, Standing>,
+    plan: &BTreeMap<NamedPartition, i64>,
+    refused: &BTreeMap<NamedPartition, String>,
+    out: &mut Output<'_>,
+) -> CommandOutcome {
     let mut table = Table::new(&["topic", "partition", "before", "now", "lag"]);
-    for (name, now) in plan {
+    for (name, now) in plan.iter().filter(|(name, _)| !refused.contains_key(*name)) {
         let standing = standings.get(name).copied().unwrap_or_default();
         let lag = state::lag(*now, standing.end);
         table.row([json!(name.0), json!(name.1), json!(standing.committed), json!(now), json!(lag)]);
     }
-    table
+    if session.json() {
+        let refused = refused.iter().map(|((topic, partition), why)| {
+            json!({ "topic": topic, "partition": partition, "result": "refused", "error": why })
+        });
+        writeln!(out, "{}", Value::Array(table.json().into_iter().chain(refused).collect()))?;
+    } else if refused.is_empty() || refused.len() < plan.len() {
+        table.print(false, out)?;
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let reasons =
+        refused.iter().map(|((topic, partition), why)| format!("{} {partition}: {why}", shown(topic)));
+    Err(Failure::Refused(reasons.collect::<Vec<_>>().join("\njackdaw: ")))
 }
