@@ -1,7 +1,7 @@
 //! The pages of `docs` that are printed from the code match the code. `UPDATE_DOCS=1 cargo test --test docs`
 //! writes them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::{env, fs};
@@ -111,13 +111,9 @@ fn every_rule_and_promise_has_a_test_that_names_it_or_a_word_on_why_not() {
     }
     let names: Vec<&str> =
         sources.lines().filter_map(|line| line.split_once("fn ")?.1.split('(').next()).collect();
-    let page = |name| fs::read_to_string(root.join("docs").join(name)).expect("the page is there");
     let rules = page("rules.md") + &page("promises.md");
     let mut seen = 0;
-    for line in rules.lines() {
-        let Some((label, rule)) = line.strip_prefix("- **").and_then(|rest| rest.split_once("** ")) else {
-            continue;
-        };
+    for (label, rule) in labelled(&rules) {
         seen += 1;
         let label = format!("{}_", label.to_lowercase());
         let tested = names.iter().any(|name| name.starts_with(&label) || name.contains(&format!("_{label}")));
@@ -127,9 +123,29 @@ fn every_rule_and_promise_has_a_test_that_names_it_or_a_word_on_why_not() {
     assert!(seen > 100, "{seen} rules were read");
 }
 
-fn operations() -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+#[test]
+fn the_rules_of_an_area_are_numbered_without_a_gap() {
+    let rules = page("rules.md");
+    let mut areas: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (label, _) in labelled(&rules) {
+        let (area, number) = label.split_at(1);
+        areas.entry(area).or_default().push(number);
+    }
+    assert!(areas.len() > 8, "{areas:?}");
+    for (area, numbers) in areas {
+        let expected: Vec<String> = (1..=numbers.len()).map(|number| number.to_string()).collect();
+        assert_eq!(numbers, expected, "docs/rules.md leaves out a rule of {area}");
+    }
+}
+
+fn page(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
     fs::read_to_string(path).expect("the page is there")
+}
+
+/// The labels of a page with their rules.
+fn labelled(page: &str) -> impl Iterator<Item = (&str, &str)> {
+    page.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("** "))
 }
 
 /// The texts between single backquotes.
@@ -139,7 +155,7 @@ fn quoted(page: &str) -> BTreeSet<&str> {
 
 #[test]
 fn operations_md_has_every_metric_and_no_other() {
-    let page = operations();
+    let page = page("operations.md");
     let section = page.split("\n## ").find(|section| section.starts_with("Metrics")).expect("the section");
     let is_metric = |word: &&str| {
         ["kafka_", "jackdaw_", "process_"].iter().any(|room| word.starts_with(room)) && !word.contains('=')
@@ -159,7 +175,7 @@ fn operations_md_has_every_metric_and_no_other() {
 #[test]
 fn operations_md_has_every_line_at_warn_and_error() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
-    let page = operations();
+    let page = page("operations.md");
     let mut seen = BTreeSet::new();
     for source in sources(&root) {
         let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();

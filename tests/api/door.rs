@@ -460,6 +460,41 @@ async fn a_look_up_of_a_coordinator_without_the_right_creates_no_topic_of_offset
 }
 
 #[tokio::test]
+async fn x17_the_coordinator_of_a_transactional_id_is_named_only_with_the_right_to_describe_the_id() {
+    let mut stage = Stage::new().await;
+    let find = |version| {
+        let (key, coordinator_keys) =
+            if version < 4 { ("tx".to_owned(), Vec::new()) } else { (String::new(), vec!["tx".to_owned()]) };
+        FindCoordinatorRequest { key_type: 1, key, coordinator_keys, ..Default::default() }
+    };
+    let refused = (ErrorCode::TransactionalIdAuthorizationFailed.code(), -1);
+    for (rights, expected) in [(vec!["Describe TransactionalId tx".to_owned()], refused), (vec![], (0, 1))] {
+        stage.guard.refuse(&rights);
+        for version in 1..=6 {
+            let answer = stage.client.call(version, find(version)).await;
+            let found = answer.coordinators.first().map(|one| (one.error_code, one.node_id));
+            let found = found.unwrap_or((answer.error_code, answer.node_id));
+            assert_eq!(found, expected, "version {version} without {rights:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn z6_an_idempotent_producer_needs_no_right_to_the_cluster_if_it_may_write_to_any_topic() {
+    let mut stage = Stage::new().await;
+    let refused = ErrorCode::ClusterAuthorizationFailed.code();
+    let (to_cluster, to_topics) = ("IdempotentWrite Cluster".to_owned(), "Write any Topic".to_owned());
+    for (lacking, expected) in [(vec![to_cluster.clone()], 0), (vec![to_cluster, to_topics], refused)] {
+        stage.guard.refuse(&lacking);
+        for version in 0..=5 {
+            let request = InitProducerIdRequest { transactional_id: None, ..Default::default() };
+            let answer = stage.client.call(version, request).await;
+            assert_eq!(answer.error_code, expected, "version {version} without {lacking:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_session_of_fetches_reports_a_lost_right_each_time() {
     let mut stage = Stage::new().await;
     let mut first = fetch(THERE, TopicId::ZERO);

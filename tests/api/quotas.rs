@@ -70,7 +70,7 @@ fn wait_for(version: i16, request: &ProduceRequest) -> i32 {
 }
 
 #[tokio::test]
-async fn produce_beyond_the_quota_is_stored_and_answered_with_kafkas_throttle_time() {
+async fn z5_produce_beyond_the_quota_is_stored_and_answered_with_kafkas_throttle_time() {
     let (node, clock) = timed().await;
     node.topic("t", 1).await;
     set(&node, &[CLIENT], PRODUCER, Some(10_000.0)).await;
@@ -233,7 +233,7 @@ async fn a_client_that_takes_too_much_time_of_threads_waits_for_a_second() {
 }
 
 #[tokio::test]
-async fn markers_are_held_back_for_clients_without_the_right_to_write_them() {
+async fn z4_markers_are_held_back_only_for_clients_without_the_right_to_write_them() {
     let marker = || WriteTxnMarkersRequest {
         markers: vec![WritableTxnMarker {
             producer_id: 7,

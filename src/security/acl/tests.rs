@@ -41,7 +41,7 @@ fn decide(bindings: &[&str], operation: Operation, resource: Resource<'_>) -> Ve
 }
 
 #[test]
-fn a_resource_is_decided_by_its_own_bindings() {
+fn z9_a_resource_is_decided_by_the_bindings_whose_name_or_prefix_is_its_own() {
     use Operation::{AlterConfigs, Describe, DescribeConfigs, Read, Write};
     use Verdict::{Allowed, Denied, NoAcl};
     let topic = Resource::Topic("orders");
@@ -119,7 +119,7 @@ fn super_users_may_everything_and_others_may_use_what_no_acl_is_for_if_the_setti
 }
 
 #[test]
-fn the_right_to_any_topic_needs_an_allow_that_no_deny_covers() {
+fn z6_the_right_to_any_topic_needs_an_allow_that_no_deny_covers() {
     for (bindings, may) in [
         (&[][..], false),
         (&["allow User:a Write Topic t"], true),
@@ -259,7 +259,7 @@ fn some_binding() -> impl Strategy<Value = AclBinding> {
 
 proptest! {
     #[test]
-    fn decisions_are_those_of_a_look_at_every_binding(
+    fn z9_decisions_are_those_of_a_look_at_every_binding(
         bindings in prop::collection::vec(some_binding(), 0..12),
         removed in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
     ) {

@@ -6,7 +6,7 @@ const NEARLY: Duration = Duration::from_millis(4_900);
 const THE_REST: Duration = Duration::from_millis(200);
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_client_gets_its_answer_at_once_and_is_served_again_when_its_time_is_over() {
+async fn z4_z5_a_throttled_client_gets_its_answer_at_once_and_is_served_again_when_its_time_is_over() {
     for what in ["throttled", "silent-throttled"] {
         let (throttled, next) = (Gate::new(), Gate::new());
         let mut client = Stage::new().connect();
