@@ -728,7 +728,7 @@ mod tests {
         assert!(get(&broker, "/readyz").await.starts_with("HTTP/1.1 200 "));
         // One request failed, and two were served before this one.
         let page = get(&broker, &metrics).await;
-        for row in ["outcome=\"succeeded\"} 3", "outcome=\"failed\"} 1"] {
+        for row in ["outcome=\"succeeded\",reason=\"\"} 3", "outcome=\"failed\",reason=\"credentials\"} 1"] {
             let row = format!("jackdaw_logins_total{{listener=\"HTTP\",mechanism=\"BASIC\",{row}");
             assert!(page.lines().any(|line| line == row), "{row}:\n{page}");
         }

@@ -24,11 +24,12 @@ use std::sync::Arc;
 use super::connection::{ConnectionInfo, HostPort};
 use super::error::ErrorCode;
 use super::features::{self, Finalized};
+use super::requests::Denial;
 use super::throttle::{Mutations, RequestMeter};
 use crate::budget::Room;
 use crate::faults::{Effect, Subject};
 use crate::security::operations::{self, ON_THE_CLUSTER, Operation};
-use crate::security::principal::{Forbidden, Principal, Resource};
+use crate::security::principal::{DenialReason, Forbidden, Principal, Resource};
 use crate::storage::{Counts, Isolation, Now};
 use crate::telemetry::Shown;
 use crate::types::{LeaderEpoch, NodeId};
@@ -255,14 +256,20 @@ impl Asker<'_> {
     #[cold]
     fn report_denial(&self, operation: Operation, resource: Resource<'_>) {
         let Asker { services, connection, .. } = self;
-        services.requests.denied(resource.into());
+        let listener = &connection.listener.name;
+        let principal = connection.session.principal();
+        let reason = principal.map_or(DenialReason::NotAllowed, |principal| {
+            services.authorizer.why_not(principal, connection.peer.ip(), operation, resource)
+        });
+        let denial = Denial { listener: listener.clone(), forbidden: resource.into(), reason };
+        services.requests.denied(denial);
         tracing::info!(
-            principal = %Shown(&connection.session.principal().map(Principal::to_string).unwrap_or_default()),
+            principal = %Shown(&principal.map(Principal::to_string).unwrap_or_default()),
             operation = operation.name(),
             resource = %Shown(&resource.to_string()),
             host = %connection.peer.ip(),
-            listener = connection.listener.name,
-            "denied: the principal lacks the right; if it should have it, add an access control list"
+            listener,
+            "denied: {}", reason.advice()
         );
     }
 }

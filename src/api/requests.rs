@@ -1,18 +1,28 @@
 //! Counters of requests: the number of each key and version, the time they took, and their error codes.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::error::ErrorCode;
 use super::{Row, TABLE};
-use crate::security::principal::Forbidden;
+use crate::security::principal::{DenialReason, Forbidden};
 use crate::telemetry::{Count, Durations};
+use crate::types::IgnorePoison;
 
 /// Counters since the start of the broker.
 pub struct Requests {
     /// The counters by key; `None` for keys that are not served.
     by_key: Vec<Option<Box<OfKey>>>,
-    /// The accesses that were denied, for each of [`Forbidden::ALL`].
-    denied: [Count; Forbidden::ALL.len()],
+    denied: Mutex<BTreeMap<Denial, u64>>,
+}
+
+/// A kind of accesses that were denied. The number of kinds is bounded by the listeners.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denial {
+    pub listener: String,
+    pub forbidden: Forbidden,
+    pub reason: DenialReason,
 }
 
 /// The counters of one key.
@@ -63,13 +73,13 @@ impl Requests {
     }
 
     /// Counts an access for which the client lacks the right.
-    pub fn denied(&self, forbidden: Forbidden) {
-        self.denied[forbidden as usize].one();
+    pub fn denied(&self, denial: Denial) {
+        *self.denied.lock().ignoring_poison().entry(denial).or_default() += 1;
     }
 
-    /// The number of denied accesses, by the kind of the resource.
-    pub fn denials(&self) -> impl Iterator<Item = (Forbidden, u64)> {
-        Forbidden::ALL.iter().copied().zip(self.denied.iter().map(Count::get))
+    /// The number of denied accesses of each kind that there was.
+    pub fn denials(&self) -> BTreeMap<Denial, u64> {
+        self.denied.lock().ignoring_poison().clone()
     }
 
     fn of(&self, key: i16) -> Option<&OfKey> {

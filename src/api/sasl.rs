@@ -20,7 +20,7 @@ use crate::config::Logins;
 use crate::protocol::messages::SaslAuthenticateRequest;
 use crate::protocol::{Request, Writer};
 use crate::security::principal::Principal;
-use crate::security::sasl::{self, Exchange, Facts, LoginFailure, Mechanism, Step};
+use crate::security::sasl::{self, Exchange, Facts, LoginFailure, LoginFault, Mechanism, Step};
 use crate::time;
 use crate::types::{IgnorePoison, ScramHash};
 pub use counts::LoginCounts;
@@ -70,13 +70,15 @@ impl Context {
     fn advance(&self, message: &[u8]) -> Outcome {
         // Before a login the connection has refused it. A client that logs in again could send more.
         let most = self.services.settings().login_max_bytes;
-        if message.len() > usize::try_from(most).unwrap_or(usize::MAX) {
-            return Outcome::Failed("a message of the login is too large".to_owned());
-        }
         let mut state = self.connection.login.0.lock().ignoring_poison();
         let (Some((mechanism, mut exchange)), Some(logins)) = (state.exchange.take(), self.logins()) else {
             return Outcome::Nothing;
         };
+        if message.len() > usize::try_from(most).unwrap_or(usize::MAX) {
+            const WHY: &str = "a message of the login is too large";
+            self.count_failure(mechanism, LoginFault::TooLarge, WHY);
+            return Outcome::Failed(WHY.to_owned());
+        }
         let listener = &self.connection.listener.name;
         let facts = Facts {
             plain_users: &logins.plain_users,
@@ -97,7 +99,7 @@ impl Context {
             Step::BadToken { bytes, bad } => {
                 // Counted and logged now, because not all clients acknowledge it.
                 state.exchange = Some((mechanism, exchange));
-                self.count_failure(mechanism, &bad.to_string());
+                self.count_failure(mechanism, LoginFault::Token, &bad.to_string());
                 return Outcome::Challenge(bytes);
             }
             Step::Failed(bad @ LoginFailure::Token(_)) => return Outcome::Failed(bad.text(mechanism, again)),
@@ -107,23 +109,23 @@ impl Context {
                     Outcome::LoggedIn { bytes, lifetime }
                 })
             }
-            Step::Failed(refused) => Err(refused.text(mechanism, again)),
+            Step::Failed(refused) => Err((refused.fault(), refused.text(mechanism, again))),
         };
         match outcome {
             Ok(outcome) => {
-                self.services.logins.count(listener, mechanism, true);
+                self.services.logins.succeeded(listener, mechanism);
                 outcome
             }
-            Err(why) => {
-                self.count_failure(mechanism, &why);
+            Err((fault, why)) => {
+                self.count_failure(mechanism, fault, &why);
                 Outcome::Failed(why)
             }
         }
     }
 
-    fn count_failure(&self, mechanism: Mechanism, why: &str) {
+    fn count_failure(&self, mechanism: Mechanism, fault: LoginFault, why: &str) {
         let listener = &self.connection.listener.name;
-        self.services.logins.count(listener, mechanism, false);
+        self.services.logins.failed(listener, mechanism, fault);
         let advice = match mechanism {
             Mechanism::Plain | Mechanism::Scram(_) => "check user and password of the client",
             Mechanism::OauthBearer => "check the token of the client, and the settings sasl.oauthbearer.*",
@@ -136,7 +138,7 @@ impl Context {
         &self,
         login: &sasl::Login,
         longest: Option<Duration>,
-    ) -> Result<Option<Duration>, String> {
+    ) -> Result<Option<Duration>, (LoginFault, String)> {
         // The end of a delegation token is on the clock of the store, which does not go back while it is not trusted.
         let now = if login.by_token { self.now().time } else { self.services.clock.now() };
         let left = login.until.map(|until| until.since(now));
@@ -147,7 +149,9 @@ impl Context {
         session.log_in(principal.clone(), ends).map_err(|_| {
             let kafkas = |principal: &Principal| principal.to_string().replacen(':', ".", 1);
             let before = session.principal().map(kafkas).unwrap_or_default();
-            format!("Cannot change principals during re-authentication from {before}: {}", kafkas(&principal))
+            let to = kafkas(&principal);
+            let why = format!("Cannot change principals during re-authentication from {before}: {to}");
+            (LoginFault::OtherUser, why)
         })?;
         session.set_by_token(login.by_token);
         Ok(lifetime)

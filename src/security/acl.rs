@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::operations::Operation;
-use super::principal::{Principal, Resource};
+use super::principal::{DenialReason, Principal, Resource};
 use crate::config::AuthorizerSettings;
 use crate::types::Acls;
 use crate::types::acl::{AclOperation, EVERY_NAME, Grants, PatternType, Permission, ResourceType};
@@ -38,6 +38,8 @@ enum Verdict {
     /// There are none, not even for other clients or operations.
     NoAcl,
     Allowed,
+    /// There are some, but none allows it.
+    NotAllowed,
     Denied,
 }
 
@@ -48,8 +50,16 @@ impl Policy<'_> {
         }
         match verdict(self.acls, client, operation, resource) {
             Verdict::Allowed => true,
-            Verdict::Denied => false,
+            Verdict::NotAllowed | Verdict::Denied => false,
             Verdict::NoAcl => self.rules.allow_everyone_if_no_acl_found,
+        }
+    }
+
+    /// Why [`Policy::allows`] refuses.
+    pub fn why_not(self, client: Client<'_>, operation: Operation, resource: Resource<'_>) -> DenialReason {
+        match verdict(self.acls, client, operation, resource) {
+            Verdict::Denied => DenialReason::Denied,
+            Verdict::NoAcl | Verdict::Allowed | Verdict::NotAllowed => DenialReason::NotAllowed,
         }
     }
 
@@ -89,7 +99,7 @@ fn verdict(acls: &Acls, client: Client<'_>, operation: Operation, resource: Reso
     let mut verdict = Verdict::NoAcl;
     let mut is_allowed = false;
     for grants in acls.of_resource(resource.resource_type(), resource.name()) {
-        verdict = Verdict::Denied;
+        verdict = Verdict::NotAllowed;
         for (permission, ace) in of_client(grants, client) {
             match permission {
                 Permission::DENY if ace == AclOperation::ALL || is_same(ace, operation) => {

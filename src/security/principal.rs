@@ -112,6 +112,11 @@ pub trait Authorizer: Send + Sync {
     /// Whether there may be a topic that the principal may carry out the operation on.
     fn allows_on_any_topic(&self, principal: &Principal, host: IpAddr, operation: Operation) -> bool;
 
+    /// Why an operation is refused. Asked only afterwards, for the log and metrics.
+    fn why_not(&self, _: &Principal, _: IpAddr, _: Operation, _: Resource<'_>) -> DenialReason {
+        DenialReason::NotAllowed
+    }
+
     /// A number that changes whenever a decision may change. Decisions that are asked for afterwards may be remembered
     /// as long as it stays the same; with `None` none is remembered.
     fn version(&self) -> Option<u64> {
@@ -132,8 +137,41 @@ impl Authorizer for AllowAll {
     }
 }
 
+/// Why an authorizer refuses an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DenialReason {
+    /// No access control list allows it.
+    NotAllowed,
+    /// An access control list denies it.
+    Denied,
+}
+
+impl DenialReason {
+    pub const ALL: &[DenialReason] = &[DenialReason::NotAllowed, DenialReason::Denied];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            DenialReason::NotAllowed => "not_allowed",
+            DenialReason::Denied => "denied",
+        }
+    }
+
+    /// The reason for operators, and what to do.
+    pub fn advice(self) -> &'static str {
+        match self {
+            DenialReason::NotAllowed => {
+                "no access control list allows it; if the principal should have the right, add one"
+            }
+            DenialReason::Denied => {
+                "an access control list denies it; if the principal should have the right, delete that one"
+            }
+        }
+    }
+}
+
 /// A right that the client lacks. It decides the error code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Forbidden {
     Topic,
     Group,

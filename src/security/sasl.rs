@@ -76,14 +76,53 @@ pub struct Login {
     pub by_token: bool,
 }
 
-/// The reason why a login failed.
+/// A failed login: what the client is told, and the reason for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginFailure {
     /// The client is not told more.
     Credentials,
-    Because(String),
+    /// The mechanism expects another message. The client is told as little as with wrong credentials.
+    Malformed,
+    Because(LoginFault, String),
     /// [`Step::BadToken`] has told the client already.
     Token(BadToken),
+}
+
+/// The reason why a login failed, as metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginFault {
+    /// There is no such user, or it has another password.
+    Credentials,
+    Token,
+    /// The client wants to act as another user than it logs in as, or has logged in as before.
+    OtherUser,
+    Malformed,
+    /// The message is longer than `sasl.server.max.receive.size`.
+    TooLarge,
+    /// The listener does not offer the mechanism.
+    NotOffered,
+}
+
+impl LoginFault {
+    pub const ALL: &[LoginFault] = &[
+        LoginFault::Credentials,
+        LoginFault::Token,
+        LoginFault::OtherUser,
+        LoginFault::Malformed,
+        LoginFault::TooLarge,
+        LoginFault::NotOffered,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            LoginFault::Credentials => "credentials",
+            LoginFault::Token => "token",
+            LoginFault::OtherUser => "other_user",
+            LoginFault::Malformed => "malformed",
+            LoginFault::TooLarge => "too_large",
+            LoginFault::NotOffered => "not_offered",
+        }
+    }
 }
 
 impl Exchange {
@@ -120,16 +159,25 @@ impl Login {
 }
 
 impl LoginFailure {
-    fn because(text: &str) -> LoginFailure {
-        LoginFailure::Because(text.to_owned())
+    fn because(fault: LoginFault, text: &str) -> LoginFailure {
+        LoginFailure::Because(fault, text.to_owned())
+    }
+
+    pub fn fault(&self) -> LoginFault {
+        match self {
+            LoginFailure::Credentials => LoginFault::Credentials,
+            LoginFailure::Malformed => LoginFault::Malformed,
+            LoginFailure::Because(fault, _) => *fault,
+            LoginFailure::Token(_) => LoginFault::Token,
+        }
     }
 
     /// The text for the client. `again` if it has logged in before on its connection.
     pub fn text(&self, mechanism: Mechanism, again: bool) -> String {
         match self {
-            LoginFailure::Because(text) => text.clone(),
+            LoginFailure::Because(_, text) => text.clone(),
             LoginFailure::Token(bad) => bad.answer(),
-            LoginFailure::Credentials => {
+            LoginFailure::Credentials | LoginFailure::Malformed => {
                 let during = if again { "re-authentication" } else { "authentication" };
                 format!(
                     "Authentication failed during {during} due to invalid credentials with SASL mechanism {mechanism}"
@@ -168,6 +216,10 @@ mod tests {
             LoginFailure::Credentials.text(mechanism, true),
             "Authentication failed during re-authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256"
         );
-        assert_eq!(LoginFailure::because("why").text(mechanism, true), "why");
+        for again in [false, true] {
+            let told = |failure: LoginFailure| failure.text(mechanism, again);
+            assert_eq!(told(LoginFailure::Malformed), told(LoginFailure::Credentials), "no hint");
+            assert_eq!(told(LoginFailure::because(LoginFault::OtherUser, "why")), "why");
+        }
     }
 }

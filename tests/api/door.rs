@@ -146,7 +146,7 @@ impl Stage {
 
     /// The number of denials so far.
     fn denied(&self) -> u64 {
-        self.node.requests.denials().map(|(_, count)| count).sum()
+        self.node.requests.denials().values().sum()
     }
 
     /// The bytes of the answer behind the correlation id.

@@ -23,6 +23,8 @@ mod fetch_sessions;
 mod groups;
 mod harness;
 mod hook_waits;
+#[cfg(feature = "security")]
+mod kept_out;
 mod list_offsets;
 mod log_dirs;
 mod log_lines;

@@ -8,7 +8,7 @@ use crate::config::AuthorizerSettings;
 use crate::kernel::StoredAcls;
 use crate::security::acl::{Client, Policy};
 use crate::security::operations::Operation;
-use crate::security::principal::{Authorizer, Principal, Resource};
+use crate::security::principal::{Authorizer, DenialReason, Principal, Resource};
 use crate::storage::{Store, StoreError};
 use crate::types::AclBinding;
 
@@ -36,6 +36,19 @@ impl Authorizer for StandardAuthorizer {
         self.store.with_acls(|acls| {
             let policy = Policy { acls: acls.all(), rules: &self.rules };
             policy.allows_on_any_topic(Client { principal, host }, operation)
+        })
+    }
+
+    fn why_not(
+        &self,
+        principal: &Principal,
+        host: IpAddr,
+        operation: Operation,
+        resource: Resource<'_>,
+    ) -> DenialReason {
+        self.store.with_acls(|acls| {
+            let policy = Policy { acls: acls.all(), rules: &self.rules };
+            policy.why_not(Client { principal, host }, operation, resource)
         })
     }
 

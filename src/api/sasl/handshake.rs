@@ -10,6 +10,7 @@ use crate::api::session::Phase;
 use crate::api::{Handler, Reply};
 use crate::config::Logins;
 use crate::protocol::messages::{SaslHandshakeRequest, SaslHandshakeResponse};
+use crate::telemetry::Shown;
 use crate::types::IgnorePoison;
 
 impl Handler for SaslHandshakeRequest {
@@ -37,9 +38,7 @@ impl Handler for SaslHandshakeRequest {
 }
 
 fn begin(name: &str, logins: &Logins, ctx: Context) -> Reply<SaslHandshakeResponse> {
-    let Some((mechanism, exchange)) = chosen(name, logins) else {
-        return last(ErrorCode::UnsupportedSaslMechanism, names(logins), ctx);
-    };
+    let Some((mechanism, exchange)) = chosen(name, logins) else { return not_offered(name, logins, ctx) };
     ctx.connection.login.0.lock().ignoring_poison().exchange = Some((mechanism, exchange));
     ctx.connection.session.begin_login(ctx.version == 0);
     Reply::Now(accept(logins))
@@ -64,7 +63,7 @@ fn begin_again(name: &str, logins: &Logins, ctx: Context) -> Reply<SaslHandshake
     let before = state.mechanism;
     let Some((mechanism, exchange)) = chosen(name, logins) else {
         drop(state);
-        return last(ErrorCode::UnsupportedSaslMechanism, names(logins), ctx);
+        return not_offered(name, logins, ctx);
     };
     // As in Kafka, the handshake succeeds with another mechanism; the next message then closes the connection.
     state.exchange = (before == Some(mechanism)).then_some((mechanism, exchange));
@@ -87,6 +86,19 @@ fn names(logins: &Logins) -> Vec<String> {
 
 fn refuse(error: ErrorCode) -> SaslHandshakeResponse {
     SaslHandshakeResponse { error_code: error.code(), mechanisms: Vec::new() }
+}
+
+fn not_offered(name: &str, logins: &Logins, ctx: Context) -> Reply<SaslHandshakeResponse> {
+    let listener = &ctx.connection.listener.name;
+    ctx.services.logins.not_offered(listener);
+    warn!(
+        peer = %ctx.connection.peer,
+        listener,
+        mechanism = %Shown(name),
+        "a client wants to log in with a mechanism that this listener does not offer: set sasl.mechanism of the client to \
+         one of {}, or sasl.enabled.mechanisms here", names(logins).join(", ")
+    );
+    last(ErrorCode::UnsupportedSaslMechanism, names(logins), ctx)
 }
 
 /// A refusal that ends the connection.

@@ -1,9 +1,14 @@
 //! Metrics without a usual name.
 
+#[cfg(feature = "security")]
+use std::iter;
+
 use super::super::family::Family;
 use super::super::look::Look;
 use super::exporter::of_standings;
 use super::{GROUP_PARTITION, PARTITION, counter, gauge, histogram};
+use crate::api::requests::Denial;
+use crate::security::principal::{DenialReason, Forbidden};
 use crate::security::quota::QuotaKind;
 use crate::server::{Connections, Reason};
 use crate::storage::TroubleKind;
@@ -67,13 +72,20 @@ pub const FAMILIES: &[Family] = &[
     #[cfg(feature = "security")]
     counter(
         "jackdaw_logins",
-        &["listener", "mechanism", "outcome"],
+        &["listener", "mechanism", "outcome", "reason"],
         "Logins of clients by SASL, repeated ones included, and requests to the HTTP port with a user and a password \
-         (listener `HTTP`, mechanism `BASIC`): `succeeded` or `failed`.",
+         (listener `HTTP`, mechanism `BASIC`): `succeeded`, or `failed` with a reason. `credentials`: no such user, or another \
+         password. `token`: it is expired, for others, or not of the issuer. `other_user`: the client wants to act as another \
+         user than it logs in as, or has logged in as before. `malformed`: the mechanism expects another message. \
+         `too_large`: the message is longer than sasl.server.max.receive.size. `not_offered`: the listener does not have the \
+         mechanism, which counts as `other`.",
         |look, rows| {
             for ((listener, mechanism), logins) in look.broker.first().services.logins.all() {
-                for (outcome, count) in [("succeeded", logins.succeeded), ("failed", logins.failed)] {
-                    rows.counter(&[(&listener).into(), mechanism.into(), outcome.into()], count)?;
+                let failed = logins.failed().map(|(fault, count)| ("failed", fault.name(), count));
+                for (outcome, reason, count) in iter::once(("succeeded", "", logins.succeeded)).chain(failed)
+                {
+                    let labels = [(&listener).into(), mechanism.into(), outcome.into(), reason.into()];
+                    rows.counter(&labels, count)?;
                 }
             }
             Ok(())
@@ -212,12 +224,21 @@ pub const FAMILIES: &[Family] = &[
     ),
     counter(
         "jackdaw_denials",
-        &["resource"],
-        "Accesses that were denied because the client lacks the right, by the kind of the resource. The log has a line \
-         for each of them, but repeated ones are left out.",
+        &["listener", "resource", "reason"],
+        "Accesses that were denied because the client lacks the right, by the kind of the resource. `not_allowed`: no access \
+         control list allows it. `denied`: one denies it. The log has a line for each of them, but repeated ones are left out.",
         |look, rows| {
-            let denials = look.broker.first().services.requests.denials();
-            denials.into_iter().try_for_each(|(of, count)| rows.counter(&[of.name().into()], count))
+            let services = &look.broker.first().services;
+            let denials = services.requests.denials();
+            // Also those that did not happen yet, so that the first one shows in a rate.
+            for listener in &services.settings().listeners {
+                for (forbidden, reason) in all_denials() {
+                    let denial = Denial { listener: listener.name.clone(), forbidden, reason };
+                    let labels = [(&listener.name).into(), forbidden.name().into(), reason.name().into()];
+                    rows.counter(&labels, denials.get(&denial).copied().unwrap_or(0))?;
+                }
+            }
+            Ok(())
         },
     ),
     gauge(
@@ -270,6 +291,14 @@ pub const FAMILIES: &[Family] = &[
         },
     ),
 ];
+
+fn all_denials() -> impl Iterator<Item = (Forbidden, DenialReason)> {
+    let of_resource = |forbidden: &Forbidden| {
+        let forbidden = *forbidden;
+        DenialReason::ALL.iter().map(move |reason| (forbidden, *reason))
+    };
+    Forbidden::ALL.iter().flat_map(of_resource)
+}
 
 fn of_connections(look: &Look, value: impl Fn(&Connections) -> u64) -> u64 {
     // All servers of a process share one counter.

@@ -43,7 +43,7 @@ fn decide(bindings: &[&str], operation: Operation, resource: Resource<'_>) -> Ve
 #[test]
 fn z9_a_resource_is_decided_by_the_bindings_whose_name_or_prefix_is_its_own() {
     use Operation::{AlterConfigs, Describe, DescribeConfigs, Read, Write};
-    use Verdict::{Allowed, Denied, NoAcl};
+    use Verdict::{Allowed, Denied, NoAcl, NotAllowed};
     let topic = Resource::Topic("orders");
     #[rustfmt::skip]
     let table: &[(&[&str], Operation, Resource<'_>, Verdict)] = &[
@@ -51,10 +51,10 @@ fn z9_a_resource_is_decided_by_the_bindings_whose_name_or_prefix_is_its_own() {
         (&["allow User:a Read Topic other"], Read, topic, NoAcl),
         (&["allow User:a Read Group orders"], Read, topic, NoAcl),
         (&["allow User:a Read Topic orders"], Read, topic, Allowed),
-        (&["allow User:a Read Topic orders"], Write, topic, Denied),
-        (&["allow User:b Read Topic orders"], Read, topic, Denied),
+        (&["allow User:a Read Topic orders"], Write, topic, NotAllowed),
+        (&["allow User:b Read Topic orders"], Read, topic, NotAllowed),
         (&["allow User:* Read Topic orders"], Read, topic, Allowed),
-        (&["allow Group:a Read Topic orders"], Read, topic, Denied),
+        (&["allow Group:a Read Topic orders"], Read, topic, NotAllowed),
         (&["allow User:a All Topic orders"], Read, topic, Allowed),
         (&["allow User:a Read Topic *"], Read, topic, Allowed),
         (&["allow User:a Read Topic ord…"], Read, topic, Allowed),
@@ -62,7 +62,7 @@ fn z9_a_resource_is_decided_by_the_bindings_whose_name_or_prefix_is_its_own() {
         (&["allow User:a Read Topic *…"], Read, topic, NoAcl),
         (&["allow User:a Read Topic ord"], Read, topic, NoAcl),
         // A deny wins, wherever it is, also if it is the only one.
-        (&["deny User:b Read Topic orders"], Read, topic, Denied),
+        (&["deny User:b Read Topic orders"], Read, topic, NotAllowed),
         (&["allow User:a Read Topic orders", "deny User:a Read Topic ord…"], Read, topic, Denied),
         (&["allow User:a Read Topic orders", "deny User:* All Topic *"], Read, topic, Denied),
         (&["allow User:a Read Topic orders", "deny User:a Write Topic orders"], Read, topic, Allowed),
@@ -71,18 +71,18 @@ fn z9_a_resource_is_decided_by_the_bindings_whose_name_or_prefix_is_its_own() {
         (&["allow User:a Write Topic orders"], Describe, topic, Allowed),
         (&["allow User:a Delete Topic orders"], Describe, topic, Allowed),
         (&["allow User:a Alter Topic orders"], Describe, topic, Allowed),
-        (&["allow User:a Create Topic orders"], Describe, topic, Denied),
-        (&["allow User:a DescribeConfigs Topic orders"], Describe, topic, Denied),
-        (&["allow User:a AlterConfigs Topic orders"], Describe, topic, Denied),
+        (&["allow User:a Create Topic orders"], Describe, topic, NotAllowed),
+        (&["allow User:a DescribeConfigs Topic orders"], Describe, topic, NotAllowed),
+        (&["allow User:a AlterConfigs Topic orders"], Describe, topic, NotAllowed),
         (&["allow User:a AlterConfigs Topic orders"], DescribeConfigs, topic, Allowed),
-        (&["allow User:a DescribeConfigs Topic orders"], AlterConfigs, topic, Denied),
+        (&["allow User:a DescribeConfigs Topic orders"], AlterConfigs, topic, NotAllowed),
         (&["allow User:a Write Topic orders", "deny User:a Read Topic orders"], Describe, topic, Allowed),
         (&["allow User:a Read Topic orders", "deny User:a Describe Topic orders"], Describe, topic, Denied),
         (&["allow User:a Read Topic orders", "deny User:a Describe Topic orders"], Read, topic, Allowed),
         // Hosts.
         (&["allow User:a@127.0.0.1 Read Topic orders"], Read, topic, Allowed),
         (&["allow User:a@127.0.0.0/8 Read Topic orders"], Read, topic, Allowed),
-        (&["allow User:a@10.0.0.1 Read Topic orders"], Read, topic, Denied),
+        (&["allow User:a@10.0.0.1 Read Topic orders"], Read, topic, NotAllowed),
         (&["allow User:a Read Topic orders", "deny User:*@127.0.0.1 Read Topic orders"], Read, topic, Denied),
         // Other resources.
         (&["allow User:a Read Group g"], Read, Resource::Group("g"), Allowed),
@@ -235,8 +235,9 @@ fn naive(
     let has = |permission| of_client.iter().any(|one| one.permission == permission);
     match () {
         () if of_resource.is_empty() => Verdict::NoAcl,
-        () if has(Permission::ALLOW) && !has(Permission::DENY) => Verdict::Allowed,
-        () => Verdict::Denied,
+        () if has(Permission::DENY) => Verdict::Denied,
+        () if has(Permission::ALLOW) => Verdict::Allowed,
+        () => Verdict::NotAllowed,
     }
 }
 

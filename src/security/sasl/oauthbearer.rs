@@ -1,7 +1,7 @@
 //! OAUTHBEARER (RFC 7628): the client sends a token. A bad token is answered with a status; the client acknowledges it
 //! with one byte, and only then the login has failed.
 
-use super::{BadToken, Facts, LoginFailure, Step};
+use super::{BadToken, Facts, LoginFailure, LoginFault, Step};
 
 /// The end of each pair in the message, and the acknowledgement of a client.
 const END: u8 = 1;
@@ -33,12 +33,10 @@ impl OauthBearer {
         }
         // As in Kafka, a good token may follow a bad one. Kafka takes as many bad ones as the client sends.
         if self.bad_tokens == MOST_BAD_TOKENS {
-            return Err(LoginFailure::Credentials);
+            return Err(LoginFailure::Malformed);
         }
-        let first = std::str::from_utf8(message)
-            .ok()
-            .and_then(FirstMessage::parse)
-            .ok_or(LoginFailure::Credentials)?;
+        let first =
+            std::str::from_utf8(message).ok().and_then(FirstMessage::parse).ok_or(LoginFailure::Malformed)?;
         let login = match (facts.bearer)(first.token) {
             Ok(login) => login,
             Err(bad) => {
@@ -49,11 +47,12 @@ impl OauthBearer {
             }
         };
         if !first.authorization_id.is_empty() && first.authorization_id != login.user {
-            return Err(LoginFailure::Because(format!(
+            let why = format!(
                 "Authentication failed: Client requested an authorization id ({}) that is different from the token's \
                  principal name ({})",
                 first.authorization_id, login.user
-            )));
+            );
+            return Err(LoginFailure::Because(LoginFault::OtherUser, why));
         }
         Ok(Step::Done { bytes: Vec::new(), login })
     }
@@ -154,11 +153,11 @@ mod tests {
         let answered = Step::BadToken { bytes: answer, bad: bad.clone() };
         let bytes = b"n,,\x01auth=Bearer bad\x01\x01";
         let outcomes = steps(&[bytes, b"\x01", b"\x01"]);
-        assert_eq!(outcomes, [Ok(answered), Err(LoginFailure::Token(bad)), Err(LoginFailure::Credentials)]);
+        assert_eq!(outcomes, [Ok(answered), Err(LoginFailure::Token(bad)), Err(LoginFailure::Malformed)]);
         let after = &steps(&[bytes, b"n,,\x01auth=Bearer good\x01\x01"])[1];
         assert!(matches!(after, Ok(Step::Done { .. })), "a good token in its place: {after:?}");
         let guesses = steps(&[bytes, bytes, bytes]);
-        assert!(matches!(guesses[..], [Ok(_), Ok(_), Err(LoginFailure::Credentials)]), "{guesses:?}");
+        assert!(matches!(guesses[..], [Ok(_), Ok(_), Err(LoginFailure::Malformed)]), "{guesses:?}");
     }
 
     #[test]
@@ -171,7 +170,9 @@ mod tests {
     #[test]
     fn a_client_may_not_act_as_another_user_than_that_of_its_token() {
         let outcomes = steps(&[b"n,a=ben,\x01auth=Bearer good\x01\x01"]);
-        let Err(LoginFailure::Because(why)) = &outcomes[0] else { panic!("{outcomes:?}") };
+        let Err(LoginFailure::Because(LoginFault::OtherUser, why)) = &outcomes[0] else {
+            panic!("{outcomes:?}")
+        };
         assert_eq!(
             why,
             "Authentication failed: Client requested an authorization id (ben) that is different from the token's \

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::{digest, hmac, pbkdf2};
 
-use super::{Facts, Login, LoginFailure, OTHER_USER, Step, TokenLogin, is_same};
+use super::{Facts, Login, LoginFailure, LoginFault, OTHER_USER, Step, TokenLogin, is_same};
 use crate::types::{ScramCredential, ScramHash, Secret};
 pub use client::{Client, Proved};
 
@@ -63,12 +63,12 @@ impl Scram {
                 Ok(Step::Challenge(challenge))
             }
             State::Challenged(challenged) => challenged.finish(self.hash, message),
-            State::Over => Err(LoginFailure::Credentials),
+            State::Over => Err(LoginFailure::Malformed),
         }
     }
 
     fn begin(&self, message: &[u8], facts: &Facts<'_>) -> Result<SentChallenge, LoginFailure> {
-        let first = FirstMessage::parse(message).ok_or(LoginFailure::Credentials)?;
+        let first = FirstMessage::parse(message).ok_or(LoginFailure::Malformed)?;
         let known = if first.by_token {
             (facts.token)(&first.user, self.hash).map(|token| {
                 let TokenLogin { owner, expires, credential } = token;
@@ -80,7 +80,7 @@ impl Scram {
         };
         let (login, credential) = known.ok_or(LoginFailure::Credentials)?;
         if !first.authorization_id.is_empty() && first.authorization_id != first.user {
-            return Err(LoginFailure::because(OTHER_USER));
+            return Err(LoginFailure::because(LoginFault::OtherUser, OTHER_USER));
         }
         let nonce = format!("{}{}", first.nonce, (facts.nonce)());
         let salt = STANDARD.encode(credential.salt.bytes());
@@ -97,16 +97,16 @@ impl Scram {
 
 impl SentChallenge {
     fn finish(self, hash: ScramHash, message: &[u8]) -> Result<Step, LoginFailure> {
-        let message = FinalMessage::parse(message).ok_or(LoginFailure::Credentials)?;
+        let message = FinalMessage::parse(message).ok_or(LoginFailure::Malformed)?;
         // librdkafka before 2.6.1 sends its own part twice, and Kafka accepts that. The proof covers the message as it was sent.
         if message.channel != self.header.as_bytes() || !message.nonce.ends_with(&self.nonce) {
-            return Err(LoginFailure::Credentials);
+            return Err(LoginFailure::Malformed);
         }
         let exchange = format!("{},{},{}", self.first, self.challenge, message.without_proof);
         let ScramCredential { stored_key, server_key, .. } = &self.credential;
         let signature = sign(hash, stored_key.bytes(), exchange.as_bytes());
         if signature.len() != message.proof.len() {
-            return Err(LoginFailure::Credentials);
+            return Err(LoginFailure::Malformed);
         }
         let client_key: Vec<u8> =
             signature.iter().zip(&message.proof).map(|(one, other)| one ^ other).collect();
@@ -319,7 +319,28 @@ mod tests {
 
     fn is_refused(messages: &[&str]) -> bool {
         let messages: Vec<&[u8]> = messages.iter().map(|message| message.as_bytes()).collect();
-        play(ScramHash::Sha256, &messages) == Step::Failed(LoginFailure::Credentials)
+        matches!(fault(&messages), Some(LoginFault::Credentials | LoginFault::Malformed))
+    }
+
+    fn fault(messages: &[&[u8]]) -> Option<LoginFault> {
+        match play(ScramHash::Sha256, messages) {
+            Step::Failed(failure) => Some(failure.fault()),
+            Step::Challenge(_) | Step::BadToken { .. } | Step::Done { .. } => None,
+        }
+    }
+
+    #[test]
+    fn an_operator_sees_whether_the_credentials_were_wrong_or_the_message() {
+        let (right, wrong) = (first(), last(PROOF).replace("dHzb", "dHzc"));
+        let faults = [
+            fault(&[b"n,,n=nobody,r=abc"]),
+            fault(&[right.as_bytes(), wrong.as_bytes()]),
+            fault(&[b"n,,n=user"]),
+            fault(&[right.as_bytes(), b"c=biws"]),
+            fault(&[right.as_bytes(), last(PROOF).replace(CLIENT_NONCE, "another").as_bytes()]),
+        ];
+        let (credentials, malformed) = (Some(LoginFault::Credentials), Some(LoginFault::Malformed));
+        assert_eq!(faults, [credentials, credentials, malformed, malformed, malformed]);
     }
 
     #[test]
@@ -367,7 +388,7 @@ mod tests {
         ] {
             assert!(is_refused(&[wrong]), "{wrong:?}");
         }
-        assert_eq!(play(ScramHash::Sha256, &[b"n,,n=user,r=\xff"]), Step::Failed(LoginFailure::Credentials));
+        assert_eq!(fault(&[b"n,,n=user,r=\xff"]), Some(LoginFault::Malformed));
     }
 
     #[test]
@@ -394,7 +415,7 @@ mod tests {
     fn a_client_with_a_token_may_ask_to_act_as_the_token_and_not_as_its_owner() {
         let hash = ScramHash::Sha256;
         let step = play(hash, &[b"n,a=alice,n=token,r=abc,tokenauth=true"]);
-        assert_eq!(step, Step::Failed(LoginFailure::because(OTHER_USER)));
+        assert_eq!(step, Step::Failed(LoginFailure::because(LoginFault::OtherUser, OTHER_USER)));
         let step = play(hash, &[b"n,a=token,n=token,r=abc,tokenauth=true"]);
         assert!(matches!(step, Step::Challenge(_)), "{step:?}");
     }
@@ -409,7 +430,7 @@ mod tests {
     #[test]
     fn a_client_that_wants_to_act_as_another_user_gets_its_own_text() {
         let step = play(ScramHash::Sha256, &[b"n,a=ben,n=user,r=abc"]);
-        assert_eq!(step, Step::Failed(LoginFailure::because(OTHER_USER)));
+        assert_eq!(step, Step::Failed(LoginFailure::because(LoginFault::OtherUser, OTHER_USER)));
         assert!(is_refused(&["n,a=ben,n=nobody,r=abc"]), "an unknown user counts first");
     }
 
@@ -456,7 +477,7 @@ mod tests {
         assert!(scram.step(last("AAAA").as_bytes(), &facts).is_err());
         assert_eq!(
             scram.step(proof.as_bytes(), &facts),
-            Err(LoginFailure::Credentials),
+            Err(LoginFailure::Malformed),
             "there is no second try"
         );
     }
