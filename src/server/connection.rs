@@ -852,6 +852,11 @@ fn complain(end: &End, info: &ConnectionInfo) {
         End::Refused(FrameError::TooLong { declared, key, most }) => warn!(
             %peer, declared, key, most, "a request is too large, or not the Kafka protocol; connection closed"
         ),
+        End::Refused(FrameError::TooLongBeforeLogin { declared, most }) => warn!(
+            %peer, declared, most,
+            "a request before the login is too large: raise sasl.server.max.receive.size if the tokens of clients are so \
+             long; connection closed"
+        ),
         End::NeedsLogin { key, version } => warn!(
             %peer, key, version,
             "a request before the login, or after the end of a session: set security.protocol and sasl.mechanism in \

@@ -1,6 +1,7 @@
 //! Counters of connections: the number of connections, and the reasons why they ended.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::connection::End;
 use super::input::{FrameError, Stranger};
@@ -12,6 +13,7 @@ use crate::telemetry::Count;
 pub struct Connections {
     opened: Count,
     closed: [Count; Reason::ALL.len()],
+    handshakes: AtomicU64,
 }
 
 macro_rules! reasons {
@@ -59,6 +61,8 @@ reasons! {
     /// The length of a request was invalid.
     NotKafka "not_kafka"
     TooLarge "too_large"
+    /// A request before the login was larger than `sasl.server.max.receive.size`.
+    TooLargeBeforeLogin "too_large_before_login"
     /// A key or version that is not advertised.
     NotServed "not_served"
     Malformed "malformed"
@@ -75,6 +79,10 @@ pub(super) struct OpenConnection {
     /// The reason. Without another one, the broker cut the connection off when it stopped.
     reason: Reason,
 }
+
+/// A TLS handshake that is under way until this is dropped.
+#[cfg(feature = "security")]
+pub(super) struct Handshake<'a>(&'a Connections);
 
 impl Connections {
     pub fn opened(&self) -> u64 {
@@ -94,6 +102,17 @@ impl Connections {
         // Closed ones first: whatever closes in the meantime was opened before.
         let closed: u64 = self.closed().map(|(_, count)| count).sum();
         self.opened().saturating_sub(closed)
+    }
+
+    /// The number of TLS handshakes that are under way.
+    pub fn handshakes(&self) -> u64 {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "security")]
+    pub(super) fn begin_handshake(&self) -> Handshake<'_> {
+        self.handshakes.fetch_add(1, Ordering::Relaxed);
+        Handshake(self)
     }
 
     pub(super) fn open_one(self: &Arc<Connections>) -> OpenConnection {
@@ -119,6 +138,13 @@ impl OpenConnection {
     }
 }
 
+#[cfg(feature = "security")]
+impl Drop for Handshake<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.counts.closed[self.reason as usize].one();
@@ -139,6 +165,7 @@ impl Reason {
             End::Refused(FrameError::Stranger(Stranger::Http)) => Reason::Http,
             End::Refused(FrameError::TooShort { .. }) => Reason::NotKafka,
             End::Refused(FrameError::TooLong { .. }) => Reason::TooLarge,
+            End::Refused(FrameError::TooLongBeforeLogin { .. }) => Reason::TooLargeBeforeLogin,
             End::NotServed { .. } | End::NeedsLogin { .. } => Reason::NotServed,
             End::Malformed { .. } | End::Failed { failure: Failure::Malformed(_), .. } => Reason::Malformed,
             End::LoginFailed => Reason::LoginFailed,

@@ -87,6 +87,7 @@ pub(super) enum FrameError {
     Stranger(Stranger),
     TooShort { declared: i32 },
     TooLong { declared: usize, key: Option<i16>, most: usize },
+    TooLongBeforeLogin { declared: usize, most: usize },
 }
 
 /// Traffic of another protocol.
@@ -256,10 +257,15 @@ impl Input {
             Some(PRODUCE) | None => most,
             Some(_) => most.min(MOST_BUT_PRODUCE),
         };
-        if length > most {
-            return Err(FrameError::TooLong { declared: length, key, most });
+        if length <= most {
+            return Ok(length);
         }
-        Ok(length)
+        Err(match expected {
+            Expected::Request => FrameError::TooLong { declared: length, key, most },
+            Expected::RequestBeforeLogin { .. } | Expected::Token { .. } => {
+                FrameError::TooLongBeforeLogin { declared: length, most }
+            }
+        })
     }
 
     /// Reads once. `Ready(Ok(0))` is the end of the stream.

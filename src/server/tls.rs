@@ -68,6 +68,7 @@ async fn handshake(
     shared: &Shared,
 ) -> Result<(TlsStream<Wire>, Principal), HandshakeFailure> {
     let hello = hello::read(&mut stream).await?;
+    let under_way = shared.counts.begin_handshake();
     let turn = shared.handshakes.take().await;
     // A certificate that is replaced now is for later connections.
     let loaded = listener.loaded();
@@ -82,7 +83,7 @@ async fn handshake(
         Err((error, wire)) => {
             let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             let failure = reason.map_or(Failure::Closed, Failure::of);
-            drop(turn);
+            drop((turn, under_way));
             let _ = time::within(LINGER, linger(wire)).await;
             Err(HandshakeFailure(failure, Some(error)))
         }

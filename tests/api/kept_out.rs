@@ -1,5 +1,7 @@
 //! The metrics of clients that are kept out, and of certificates, as they are on the page.
 
+use std::sync::Arc;
+
 use jackdaw::broker::Broker;
 use jackdaw::protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
 use jackdaw::protocol::messages::{
@@ -109,6 +111,33 @@ async fn failed_logins_are_counted_by_listener_mechanism_and_reason() {
         let of = format!("mechanism=\"{mechanism}\",outcome=\"{outcome}\",reason=\"{reason}\"");
         shows(&broker, &format!("jackdaw_logins_total{{listener=\"SASL_PLAINTEXT\",{of}}} {count}")).await;
     }
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_before_the_login_and_handshakes_under_way_are_counted() {
+    let broker = broker().await;
+    let mut large = TcpStream::connect(&broker.listening()[0]).await.unwrap();
+    large.write_all(&[0x7f, 0, 0, 0, 0, 18]).await.unwrap();
+    let _ = large.read_to_end(&mut Vec::new()).await;
+    shows(&broker, "jackdaw_connections_closed_total{reason=\"too_large_before_login\"} 1").await;
+    shows(&broker, "jackdaw_tls_handshakes 0").await;
+    let mut halfway = TcpStream::connect(&broker.listening()[1]).await.unwrap();
+    halfway.write_all(&client_hello()).await.unwrap();
+    shows(&broker, "jackdaw_tls_handshakes 1").await;
+    drop(halfway);
+    shows(&broker, "jackdaw_tls_handshakes 0").await;
+}
+
+/// The first message of a TLS client.
+fn client_hello() -> Vec<u8> {
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let mut hello = Vec::new();
+    rustls::ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut hello).unwrap();
+    hello
 }
 
 #[tokio::test]

@@ -186,13 +186,22 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "jackdaw_connections_closed",
         &["reason"],
-        "Connections that ended, by who or what ended them.",
+        "Connections that ended, by who or what ended them. `too_large_before_login`: a request before the login was larger \
+         than sasl.server.max.receive.size.",
         |look, rows| {
             Reason::ALL.iter().try_for_each(|reason| {
                 let count = of_connections(look, |connections| connections.closed_for(*reason));
                 rows.counter(&[reason.name().into()], count)
             })
         },
+    ),
+    #[cfg(feature = "security")]
+    gauge(
+        "jackdaw_tls_handshakes",
+        &[],
+        "TLS handshakes that are under way: from the whole first message of the client on, those that wait for their turn \
+         included.",
+        |look, rows| rows.gauge(&[], of_connections(look, Connections::handshakes)),
     ),
     counter(
         "jackdaw_tls_handshakes_failed",

@@ -22,6 +22,22 @@ async fn before_the_login_a_key_that_does_not_exist_is_no_other_than_one_that_do
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_too_large_before_the_login_has_a_reason_of_its_own() {
+    let most = 512 << 10;
+    for declared in [most, most + 1] {
+        let mut client = Stage::new().connect_before_login();
+        let length = i32::try_from(declared).unwrap().to_be_bytes();
+        client.send(&[&length[..], &API_VERSIONS.to_be_bytes()].concat()).await;
+        settle().await;
+        if declared == most {
+            assert!(!client.served.is_finished(), "the rest of it is awaited");
+        } else {
+            assert_eq!(client.end().await, End::Refused(FrameError::TooLongBeforeLogin { declared, most }));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn w1_an_unknown_version_of_api_versions_is_answered_before_the_login_and_the_connection_stays() {
     let gate = Gate::new();
     let mut client = Stage::new().connect_before_login();

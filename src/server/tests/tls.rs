@@ -318,13 +318,17 @@ async fn clients_that_send_nothing_or_half_a_client_hello_keep_no_others_out() {
 #[tokio::test]
 async fn a_handshake_that_does_not_go_on_makes_room_for_one_that_does() {
     let running = start(&ONE_AT_A_TIME).await;
+    let _silent = running.connect_plain().await;
     let mut slow = running.connect_plain().await;
     slow.write_all(&hello_of(running.client(None))).await.unwrap();
     slow.read_u8().await.unwrap();
+    let connections = running.server.connections();
+    assert_eq!(connections.handshakes(), 1, "silent clients do not count");
     let mut good = running.connect(None).await.unwrap();
     assert_eq!(principal(&mut good).await.unwrap(), "User:ANONYMOUS");
     let _ = slow.read_to_end(&mut Vec::new()).await;
     assert_eq!(running.failure().await, Failure::MadeRoom);
+    assert_eq!(connections.handshakes(), 0);
 }
 
 #[tokio::test]
