@@ -13,7 +13,8 @@ use jackdaw::security::operations::Operation;
 use jackdaw::security::principal::{DenialReason, Forbidden};
 use jackdaw::storage::Location;
 
-use crate::harness::{Client, Node, code};
+use crate::harness::{Client, Node, batch, code};
+use crate::log_lines;
 
 const ANY: i8 = 1;
 const TOPIC: i8 = 2;
@@ -183,6 +184,33 @@ async fn denials_are_counted_but_not_what_is_only_left_out() {
     client.fetch("t", 0, 0).await;
     let (listener, forbidden, reason) = ("PLAINTEXT".to_owned(), Forbidden::Topic, DenialReason::Denied);
     assert_eq!(denials(), BTreeMap::from([(Denial { listener, forbidden, reason }, 2)]));
+}
+
+#[tokio::test]
+async fn a_denial_is_logged_with_principal_operation_resource_host_and_reason_but_not_what_is_only_left_out()
+{
+    log_lines::begin();
+    let denials = || log_lines::with("denied: ");
+    let node = Node::with(OPEN).await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    create(&mut client, vec![list(Operation::Read, DENY), list(Operation::Describe, DENY)]).await;
+    client.call(12, MetadataRequest { topics: None, ..Default::default() }).await;
+    assert!(denials().is_empty(), "{:?}", denials());
+    client.fetch("t", 0, 0).await;
+    client.produce("t", 0, batch(&["v"])).await;
+    let expected =
+        [("READ", "an access control list denies it"), ("WRITE", "no access control list allows it")];
+    let lines = denials();
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, (operation, reason)) in lines.iter().zip(expected) {
+        let operation = format!("operation=\"{operation}\"");
+        let fields =
+            ["principal=User:ANONYMOUS", "resource=TOPIC t", "host=127.0.0.1", "listener=\"PLAINTEXT\""];
+        for part in fields.into_iter().chain([" INFO ", reason, &operation]) {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+    }
 }
 
 #[tokio::test]
