@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Overrides;
 use super::authorizer::{self, AuthorizerSettings};
 use super::initial_topics::{self, INITIAL_TOPICS, InitialTopic};
-use super::listener::{self, Listener, SecurityProtocol};
+use super::listener::{self, Build, Listener, SecurityProtocol};
 use super::logins::{self, Logins};
 use super::machine::OpenFiles;
 use super::row::{
@@ -532,8 +532,8 @@ pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 /// The listeners alone, whatever other settings are.
 pub fn listeners_of(given: &Given) -> Result<Vec<Listener>, ConfigError> {
     let read = |row: &Row| given.get(row.name).and_then(|written| row.read(written).ok());
-    listener::listeners(|name| row(name).map_or_else(Vec::new, |row| resolve(row, read).words()))
-        .map_err(|error| error.hiding_provided(given))
+    let words = |name: &str| row(name).map_or_else(Vec::new, |row| resolve(row, read).words());
+    listener::listeners(words, Build::THIS).map_err(|error| error.hiding_provided(given))
 }
 
 impl BrokerSettings {
@@ -639,14 +639,14 @@ impl BrokerSettings {
         let candidate = Candidate { own: &values.own, inherited: &value };
         candidate.keeps(rules::BROKER)?;
         let list = |name: &str| value(name).map_or_else(Vec::new, |value| value.words());
-        let listeners = listener::listeners(list)?;
+        let listeners = listener::listeners(list, Build::THIS)?;
         let logins = logins::of_listeners(&listeners, |name| current(name, &altered, &given))?;
         for listener in &listeners {
             connection_rate(&listener.name, &altered, &given)?;
         }
         let http = values.get(row("jackdaw.http.listener").expect("the row stands above"));
         let tls = values.get(row("jackdaw.http.tls").expect("the row stands above")).flag();
-        let http = listener::http(http.text_if_any(), tls)?;
+        let http = listener::http(http.text_if_any(), tls, Build::THIS)?;
         let cluster_id = values.get(row("jackdaw.cluster.id").expect("the row stands above"));
         let cluster_id = cluster_id.text_if_any().map(|written| read_cluster_id(&written)).transpose()?;
         let initial_topics = {
@@ -663,9 +663,10 @@ impl BrokerSettings {
             |row| values.get(row),
             (listeners, logins, http, cluster_id, initial_topics, authorizer, given, altered, set),
         );
-        if settings.http_login && !cfg!(feature = "security") {
-            let why = "logins are not in this build: it was built without the feature `security`";
-            return Err(ConfigError::invalid(HTTP_LOGIN, "true", why));
+        if settings.http_login {
+            Build::THIS
+                .require_security("a login")
+                .map_err(|why| ConfigError::invalid(HTTP_LOGIN, "true", why))?;
         }
         let is_open = |http: &Listener| http.is_on_loopback() && !settings.http_login;
         let needs_token = settings.test_hooks && !settings.http.as_ref().is_none_or(is_open);

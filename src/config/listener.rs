@@ -51,16 +51,34 @@ impl SecurityProtocol {
     }
 
     /// The protocol of this name, or why it cannot be served.
-    pub fn named(name: &str) -> Result<SecurityProtocol, String> {
+    fn named(name: &str, build: Build) -> Result<SecurityProtocol, String> {
         let Some(protocol) = SecurityProtocol::ALL.into_iter().find(|protocol| protocol.name() == name)
         else {
             let known = SecurityProtocol::ALL.map(SecurityProtocol::name).join(", ");
             return Err(format!("{name} is no security protocol; there are {known}"));
         };
-        if protocol != SecurityProtocol::Plaintext && !cfg!(feature = "security") {
-            return Err(format!("{name} is not in this build: it was built without the feature `security`"));
+        if protocol != SecurityProtocol::Plaintext {
+            build.require_security(name)?;
         }
         Ok(protocol)
+    }
+}
+
+/// What a program was built with. An argument, so that the refusals of a build without it are tested in every build.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Build {
+    pub has_security: bool,
+}
+
+impl Build {
+    pub const THIS: Build = Build { has_security: cfg!(feature = "security") };
+
+    /// Fails for a thing that needs TLS or logins if the build has neither.
+    pub fn require_security(self, thing: &str) -> Result<(), String> {
+        if self.has_security {
+            return Ok(());
+        }
+        Err(format!("{thing} is not in this build: it was built without the feature `security`"))
     }
 }
 
@@ -159,7 +177,10 @@ pub(super) const SETTINGS: &[&str] =
     &["listeners", "advertised.listeners", "listener.security.protocol.map", "controller.listener.names"];
 
 /// Reads the listeners from their four settings.
-pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listener>, ConfigError> {
+pub(super) fn listeners(
+    row: impl Fn(&str) -> Vec<String>,
+    build: Build,
+) -> Result<Vec<Listener>, ConfigError> {
     let entries = |name| row(name).into_iter().filter(|entry| !entry.is_empty());
     let mut advertised = Vec::new();
     for written in entries("advertised.listeners") {
@@ -194,7 +215,7 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
             let why = "listener.security.protocol.map does not say the security protocol of this name";
             return Err(ConfigError::invalid("listeners", &written, why));
         };
-        let protocol = SecurityProtocol::named(protocol)
+        let protocol = SecurityProtocol::named(protocol, build)
             .map_err(|why| ConfigError::invalid("listeners", &written, why))?;
         let advertised_at = advertised.iter().find(|(other, _, _)| *other == name);
         let advertised_at = advertised_at.map(|(_, host, port)| (host.clone(), *port));
@@ -214,10 +235,14 @@ pub(super) fn listeners(row: impl Fn(&str) -> Vec<String>) -> Result<Vec<Listene
 }
 
 /// The address of the HTTP server, if there is one.
-pub(super) fn http(written: Option<String>, tls: bool) -> Result<Option<Listener>, ConfigError> {
+pub(super) fn http(
+    written: Option<String>,
+    tls: bool,
+    build: Build,
+) -> Result<Option<Listener>, ConfigError> {
     let Some(written) = written else { return Ok(None) };
     let protocol = if tls { SecurityProtocol::Ssl } else { SecurityProtocol::Plaintext };
-    SecurityProtocol::named(protocol.name())
+    SecurityProtocol::named(protocol.name(), build)
         .map_err(|why| ConfigError::invalid("jackdaw.http.tls", "true", why))?;
     let (host, port) = split_address(&written)
         .ok_or_else(|| ConfigError::invalid("jackdaw.http.listener", &written, "expected HOST:PORT"))?;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::listener::Build;
 use super::*;
 use crate::types::{NodeId, ScramHash};
 
@@ -711,6 +712,31 @@ fn a_listener_has_the_protocol_that_the_map_names() {
     let refusal =
         broker(&[("listeners", "X://:0"), ("listener.security.protocol.map", "X:TLS")]).unwrap_err();
     assert!(refusal.to_string().contains("TLS is no security protocol"), "{refusal}");
+}
+
+#[test]
+fn a_build_without_tls_and_logins_refuses_listeners_that_need_them_by_name() {
+    let (bare, full) = (Build { has_security: false }, Build { has_security: true });
+    for (protocol, is_refused) in
+        [("PLAINTEXT", false), ("SSL", true), ("SASL_PLAINTEXT", true), ("SASL_SSL", true)]
+    {
+        let row = |name: &str| match name {
+            "listeners" => vec!["OUTSIDE://:0".to_owned()],
+            "listener.security.protocol.map" => vec![format!("OUTSIDE:{protocol}")],
+            _ => Vec::new(),
+        };
+        assert_eq!(listener::listeners(row, full).unwrap().len(), 1, "{protocol}");
+        let refused = listener::listeners(row, bare).err().map(|error| error.to_string());
+        assert_eq!(refused.is_some(), is_refused, "{protocol}");
+        let why = format!("{protocol} is not in this build");
+        assert!(refused.is_none_or(
+            |text| text.contains("OUTSIDE://:0 for configuration listeners") && text.contains(&why)
+        ));
+    }
+    let http = |build| listener::http(Some("localhost:0".to_owned()), true, build);
+    assert!(http(full).is_ok());
+    assert!(http(bare).unwrap_err().to_string().contains("jackdaw.http.tls"));
+    assert!(bare.require_security("a login").unwrap_err().contains("a login is not in this build"));
 }
 
 #[test]
