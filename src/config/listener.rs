@@ -50,7 +50,11 @@ impl SecurityProtocol {
         }
     }
 
-    /// The protocol of this name, or why it cannot be served.
+    /// The protocol of this name, or why this build does not have it.
+    pub fn of_this_build(name: &str) -> Result<SecurityProtocol, String> {
+        SecurityProtocol::named(name, Build::THIS)
+    }
+
     fn named(name: &str, build: Build) -> Result<SecurityProtocol, String> {
         let Some(protocol) = SecurityProtocol::ALL.into_iter().find(|protocol| protocol.name() == name)
         else {

@@ -20,7 +20,7 @@ use jackdaw::protocol::messages::{
 };
 use jackdaw::record::{Attributes, BatchBuilder, Producer};
 use jackdaw::storage::Location;
-use jackdaw::time::Clock;
+use jackdaw::time::{self, Clock};
 use jackdaw::types::{ProducerEpoch, ProducerId, Timestamp};
 use kafka_protocol::messages as theirs;
 
@@ -780,13 +780,13 @@ async fn a_commit_that_races_the_timeout_is_answered_as_the_transaction_ended() 
         // The broker sees the transaction while there is time left.
         for _ in 0..5 {
             clock.set(Timestamp(clock.now().0 + 10_000));
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            time::sleep(Duration::from_millis(1)).await;
         }
         let late = async {
             clock.set(Timestamp(clock.now().0 + 15_000));
         };
         let commit = async {
-            tokio::time::sleep(Duration::from_micros(round * 200)).await;
+            time::sleep(Duration::from_micros(round * 200)).await;
             stage.client.call(4, end(me, true)).await
         };
         let ((), answer) = tokio::join!(late, commit);

@@ -103,7 +103,7 @@ impl Shared {
             let request = read(&mut client).await?;
             let fate = self.fate(&request)?;
             if fate == Fate::Delayed {
-                tokio::time::sleep(DELAY).await;
+                time::sleep(DELAY).await;
             }
             if fate == Fate::Repeated {
                 exchange(&mut broker, &request).await?;

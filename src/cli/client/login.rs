@@ -53,7 +53,7 @@ impl Entry {
             )));
         }
         let written = settings.get("security.protocol").unwrap_or("plaintext");
-        let protocol = SecurityProtocol::named(&written.to_ascii_uppercase())
+        let protocol = SecurityProtocol::of_this_build(&written.to_ascii_uppercase())
             .map_err(|why| usage(format_args!("-X security.protocol={written}: {why}")))?;
         let tls = protocol.is_encrypted().then(|| Tls::of(settings)).transpose()?;
         let login = protocol.needs_login().then(|| Login::of(settings)).transpose()?;
