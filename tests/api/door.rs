@@ -465,7 +465,7 @@ async fn x17_the_coordinator_of_a_transactional_id_is_named_only_with_the_right_
     let find = |version| {
         let (key, coordinator_keys) =
             if version < 4 { ("tx".to_owned(), Vec::new()) } else { (String::new(), vec!["tx".to_owned()]) };
-        FindCoordinatorRequest { key_type: 1, key, coordinator_keys, ..Default::default() }
+        FindCoordinatorRequest { key_type: 1, key, coordinator_keys }
     };
     let refused = (ErrorCode::TransactionalIdAuthorizationFailed.code(), -1);
     for (rights, expected) in [(vec!["Describe TransactionalId tx".to_owned()], refused), (vec![], (0, 1))] {

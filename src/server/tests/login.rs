@@ -1,6 +1,7 @@
 //! Connections whose client has to log in, and what ends with a connection.
 
 use super::*;
+use crate::server::input::FrameError;
 
 #[tokio::test(start_paused = true)]
 async fn before_the_login_only_the_keys_of_a_login_are_served() {

@@ -165,6 +165,6 @@ mod tests {
         assert_eq!(of(0), [json!(0), json!(3), json!(4), json!(1), Value::Null]);
         assert_eq!(of(1), [json!(1), Value::Null, json!(9), Value::Null, json!("busy")]);
         assert_eq!(of(2), [Value::Null, Value::Null, Value::Null, Value::Null, json!("idle")]);
-        assert_eq!(rows.as_array().unwrap().len(), 3);
+        assert_eq!(rows.len(), 3);
     }
 }
