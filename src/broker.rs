@@ -9,14 +9,14 @@ mod initial_topics;
 #[cfg(feature = "security")]
 mod token_keys;
 mod virtual_broker;
+mod virtual_brokers;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{error, info, warn};
 
@@ -41,6 +41,7 @@ use crate::types::NodeId;
 use crate::types::ScramHash;
 pub use virtual_broker::VirtualBrokerError;
 use virtual_broker::{Common, VirtualBroker};
+use virtual_brokers::VirtualBrokers;
 
 /// Interval of the checks of disk and clock.
 const WATCH: Duration = Duration::from_secs(30);
@@ -58,14 +59,11 @@ const SCRUB_TICK: Duration = Duration::from_secs(1);
 
 /// The shortest pause between two compaction runs, if `log.cleaner.backoff.ms` is shorter.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
-/// The time limit for outstanding responses when the broker stops.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// A running broker. When dropped it stops at once; [`Broker::stop`] lets it finish outstanding
 /// work.
 pub struct Broker {
-    virtual_brokers: Mutex<Vec<VirtualBroker>>,
-    common: Common,
+    virtual_brokers: Arc<VirtualBrokers>,
     http: Option<Http>,
     hooks: Option<TestHooks>,
     /// The keys and certificates of the HTTP server.
@@ -121,36 +119,13 @@ impl Broker {
     /// Stops a virtual broker. Other brokers become leaders of its partitions and coordinators of
     /// its groups. Its connections are closed and its ports refuse new ones.
     pub async fn stop_one(&self, id: NodeId) -> Result<(), VirtualBrokerError> {
-        let mut virtual_brokers = self.virtual_brokers.lock().await;
-        let others =
-            virtual_brokers.iter().filter(|one| one.is_running() && one.id != id).map(|one| one.id).collect();
-        let one =
-            virtual_brokers.iter_mut().find(|one| one.id == id).ok_or(VirtualBrokerError::Unknown(id))?;
-        if one.is_running() {
-            self.store.set_brokers(others).await.map_err(VirtualBrokerError::Store)?;
-            one.stop(DRAIN).await;
-        }
-        Ok(())
+        self.virtual_brokers.stop_one(id).await
     }
 
     /// Starts a stopped virtual broker at its old addresses. It is in the ISR at once, and leads
     /// the partitions that had no leader.
     pub async fn start_one(&self, id: NodeId) -> Result<(), VirtualBrokerError> {
-        let mut virtual_brokers = self.virtual_brokers.lock().await;
-        let mut running: Vec<NodeId> =
-            virtual_brokers.iter().filter(|one| one.is_running()).map(|one| one.id).collect();
-        let one =
-            virtual_brokers.iter_mut().find(|one| one.id == id).ok_or(VirtualBrokerError::Unknown(id))?;
-        if one.is_running() {
-            return Ok(());
-        }
-        one.start(&self.common).await.map_err(VirtualBrokerError::Bind)?;
-        running.push(id);
-        if let Err(error) = self.store.set_brokers(running).await {
-            one.stop(DRAIN).await;
-            return Err(VirtualBrokerError::Store(error));
-        }
-        Ok(())
+        self.virtual_brokers.start_one(id).await
     }
 
     /// All addresses that clients on this machine can use.
@@ -185,12 +160,8 @@ impl Broker {
     /// Applies all settings that can change while the broker runs. Logs the changes, the settings
     /// that need a restart, and errors.
     pub async fn reload(&self, written: Given) {
-        let mut virtual_brokers = self.virtual_brokers.lock().await;
-        virtual_brokers.iter_mut().for_each(|one| one.reload(&written));
-        self.common.services.reload(&written);
-        let tls = virtual_brokers.iter().map(|one| one.tls(&self.common));
-        let of_http = (Arc::clone(&self.http_tls), self.common.services.settings());
-        let tls = tls.chain([of_http]).collect();
+        let mut tls = self.virtual_brokers.reload(&written).await;
+        tls.push((Arc::clone(&self.http_tls), self.virtual_brokers.common().services.settings()));
         reload_certificates(tls).await;
         let store = self.store.clone();
         let Ok(Reloaded { changed, waiting, refused, .. }) =
@@ -229,13 +200,9 @@ impl Broker {
 
     /// Stops gracefully: refuses new work, answers the requests in flight, and syncs all data to
     /// disk.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.stop.begin();
-        let virtual_brokers = self.virtual_brokers.get_mut();
-        virtual_brokers.iter().for_each(VirtualBroker::begin_to_stop);
-        for one in virtual_brokers {
-            one.stop(DRAIN).await;
-        }
+        self.virtual_brokers.stop_all().await;
         let store = self.store.clone();
         // The only possible error is a panic, which was already logged.
         let _ = spawn_blocking(move || store.close()).await;
@@ -245,7 +212,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         // Connections first: it is better to leave a request unanswered than to refuse it.
-        self.virtual_brokers.get_mut().clear();
+        self.virtual_brokers.cut_off();
         // Tasks end at their next await and hold handles of the store until then. Closing the store
         // now releases the directory at once.
         self.store.close();
@@ -336,7 +303,9 @@ impl Builder {
         let data_dir = (!self.ephemeral).then(|| settings.data_dir.clone());
         let location = data_dir.clone().map_or(Location::Memory, Location::Directory);
         let files = open_files(&settings)?;
+        let clock = if settings.test_hooks { Clock::turnable() } else { Clock::machine() };
         let mut options = StoreOptions::new(location, Arc::clone(&settings));
+        options.clock = clock.clone();
         options.tuning.open_segments = files.segments;
         let store = match spawn_blocking(|| Store::open(options)).await {
             Ok(opened) => opened.map_err(StartError::Open)?,
@@ -345,8 +314,7 @@ impl Builder {
 
         initial_topics::create(&store, &settings).await;
         let (stop, stopping) = Stop::new();
-        let (services, coordinators) =
-            Services::start(store.clone(), Arc::clone(&settings), Clock::machine(), stopping);
+        let (services, coordinators) = Services::start(store.clone(), Arc::clone(&settings), clock, stopping);
         let mut housekeeping = JoinSet::new();
         #[cfg(feature = "security")]
         let services = {
@@ -376,13 +344,23 @@ impl Builder {
         housekeeping.spawn(scrub(store.clone(), Arc::clone(&common.services)));
         let run = coordinators.clone();
         housekeeping.spawn(async move { run.run().await });
-        let hooks = common.services.faults.clone();
-        let hooks = hooks.map(|faults| TestHooks::new(faults, store.clone(), coordinators.groups.clone()));
+        let servers = || virtual_brokers.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
+        let advertised = servers().flat_map(|(_, server)| addresses::advertised(server)).collect();
+        let brokers: Vec<_> = servers().map(|(id, server)| (id, addresses::listening(server))).collect();
+        let first: Vec<&str> =
+            brokers.iter().filter_map(|(_, all)| all.first()).map(String::as_str).collect();
+        let serving = virtual_brokers.iter().filter_map(VirtualBroker::serving);
+        let metrics = Metrics::new(store.clone(), coordinators.groups.clone(), serving);
+        let services = Arc::clone(&common.services);
+        let virtual_brokers = Arc::new(VirtualBrokers::new(virtual_brokers, common, store.clone()));
+        let hooks = services.faults.clone().map(|faults| {
+            let brokers: Weak<VirtualBrokers> = Arc::downgrade(&virtual_brokers);
+            TestHooks::new(faults, store.clone(), coordinators).with_brokers(brokers)
+        });
         if let Some(http) = &http {
             #[cfg(feature = "security")]
-            let logins = settings.http_login.then(|| logins_of_http(&common.services, store.clone()));
-            let serving = virtual_brokers.iter().filter_map(VirtualBroker::serving);
-            let metrics = Arc::new(Metrics::new(store.clone(), coordinators.groups, serving));
+            let logins = settings.http_login.then(|| logins_of_http(&services, store.clone()));
+            let metrics = Arc::new(metrics);
             let store = store.clone();
             http.serve(Sources {
                 troubles: Box::new(move || store.troubles()),
@@ -392,18 +370,12 @@ impl Builder {
                 hooks: hooks.clone().map(|hooks| Hooks::new(hooks, settings.test_hooks_token.clone())),
             });
         }
-        let servers = || virtual_brokers.iter().filter_map(|one| Some((one.id, one.serving()?.1)));
-        let advertised = servers().flat_map(|(_, server)| addresses::advertised(server)).collect();
-        let brokers: Vec<_> = servers().map(|(id, server)| (id, addresses::listening(server))).collect();
-        let first: Vec<&str> =
-            brokers.iter().filter_map(|(_, all)| all.first()).map(String::as_str).collect();
         Ok(Broker {
             bootstrap: first.join(","),
             listening: brokers.iter().flat_map(|(_, addresses)| addresses.clone()).collect(),
             advertised,
             brokers,
-            virtual_brokers: Mutex::new(virtual_brokers),
-            common,
+            virtual_brokers,
             http,
             hooks,
             http_tls,

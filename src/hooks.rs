@@ -1,20 +1,28 @@
-//! Test hooks: a test of an application makes requests fail, and waits for what its clients do.
+//! Test hooks: a test of an application makes requests fail, does what happens to a cluster, and waits for what its
+//! clients do.
 //!
 //! They exist only with `jackdaw.test.hooks`. A program that embeds the broker calls the methods of [`TestHooks`]; other
 //! programs call them over HTTP with JSON (`call.rs`, `http/hooks.rs`). docs/testing.md has both for users.
 
+mod brokers;
 mod call;
+mod clock;
+mod disk;
 mod fault;
+mod groups;
+mod transactions;
 mod waits;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+pub use brokers::VirtualBrokers;
 pub use call::{Method, call};
 pub use fault::{CutAt, Fault, FaultId, FaultInfo};
 
-use crate::coordinator::Groups;
+use crate::api::context::Coordinators;
+use crate::api::error::ErrorCode;
 use crate::faults::Faults;
 use crate::storage::Store;
 use crate::time;
@@ -24,7 +32,9 @@ use crate::time;
 pub struct TestHooks {
     faults: Arc<Faults>,
     store: Store,
-    groups: Groups,
+    coordinators: Coordinators,
+    /// Gone when the broker has stopped.
+    brokers: Option<Weak<dyn VirtualBrokers>>,
 }
 
 /// The reason why a hook did nothing, or not all of it.
@@ -42,8 +52,14 @@ pub enum HookError {
 
 impl TestHooks {
     #[doc(hidden)]
-    pub fn new(faults: Arc<Faults>, store: Store, groups: Groups) -> TestHooks {
-        TestHooks { faults, store, groups }
+    pub fn new(faults: Arc<Faults>, store: Store, coordinators: Coordinators) -> TestHooks {
+        TestHooks { faults, store, coordinators, brokers: None }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_brokers(self, brokers: Weak<dyn VirtualBrokers>) -> TestHooks {
+        TestHooks { brokers: Some(brokers), ..self }
     }
 
     /// Adds a fault after all others. A request takes the first one that it matches.
@@ -80,6 +96,11 @@ impl TestHooks {
             HookError::TimedOut(format!("the fault still waits for {left} requests"))
         })
     }
+}
+
+/// The refusal of an action, with Kafka's name of its error.
+fn refused(error: ErrorCode) -> HookError {
+    HookError::Refused(format!("the broker refuses it: {}", error.name()))
 }
 
 impl std::error::Error for HookError {}

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,8 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     Machine,
+    /// The machine's clocks, ahead by this many milliseconds.
+    Turned(Arc<AtomicU64>),
     Manual(Arc<Hands>),
 }
 
@@ -35,6 +37,34 @@ struct Hands {
 impl Clock {
     pub fn machine() -> Clock {
         Clock(Source::Machine)
+    }
+
+    /// The machine's clock, which a test can turn forward.
+    pub fn turnable() -> Clock {
+        Clock(Source::Turned(Arc::default()))
+    }
+
+    /// Turns the clock forward, as if this much time had passed: the wall clock and the others stay together. Does nothing
+    /// to a clock that cannot be turned.
+    pub fn turn(&self, by: Duration) {
+        let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        match &self.0 {
+            Source::Machine => {}
+            Source::Turned(ahead) => {
+                ahead.fetch_add(ms, Ordering::SeqCst);
+            }
+            Source::Manual(hands) => {
+                hands.ran.fetch_add(i64::try_from(ms).unwrap_or(i64::MAX), Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// By how much the clock was turned forward.
+    pub fn turned(&self) -> Duration {
+        match &self.0 {
+            Source::Machine | Source::Manual(_) => Duration::ZERO,
+            Source::Turned(ahead) => Duration::from_millis(ahead.load(Ordering::SeqCst)),
+        }
     }
 
     /// A clock that does not advance until [`Clock::set`].
@@ -60,10 +90,8 @@ impl Clock {
     /// The wall clock.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::Machine => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-            }
+            Source::Machine => timestamp(since_epoch()),
+            Source::Turned(_) => timestamp(since_epoch() + self.turned()),
             Source::Manual(hands) => {
                 let (ran, ahead) = (hands.ran.load(Ordering::SeqCst), hands.ahead.load(Ordering::SeqCst));
                 Timestamp(ran.saturating_add(ahead))
@@ -75,15 +103,8 @@ impl Clock {
     /// moment. The wall clock is compared with it.
     pub fn since_boot(&self) -> Duration {
         match &self.0 {
-            Source::Machine => {
-                // On macOS the monotonic clock counts the time of sleep.
-                #[cfg(target_os = "linux")]
-                let counts_sleep = rustix::time::ClockId::Boottime;
-                #[cfg(not(target_os = "linux"))]
-                let counts_sleep = rustix::time::ClockId::Monotonic;
-                let ran = rustix::time::clock_gettime(counts_sleep);
-                Duration::try_from(ran).unwrap_or_default()
-            }
+            Source::Machine => since_boot(),
+            Source::Turned(_) => since_boot() + self.turned(),
             Source::Manual(_) => self.monotonic(),
         }
     }
@@ -92,15 +113,36 @@ impl Clock {
     /// stop while the machine sleeps.
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
-            Source::Machine => {
-                static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-                START.get_or_init(Instant::now).elapsed()
-            }
+            Source::Machine => since_start(),
+            Source::Turned(_) => since_start() + self.turned(),
             Source::Manual(hands) => {
                 Duration::from_millis(u64::try_from(hands.ran.load(Ordering::SeqCst)).unwrap_or(0))
             }
         }
     }
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn timestamp(since_epoch: Duration) -> Timestamp {
+    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn since_boot() -> Duration {
+    // On macOS the monotonic clock counts the time of sleep.
+    #[cfg(target_os = "linux")]
+    let counts_sleep = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let counts_sleep = rustix::time::ClockId::Monotonic;
+    let ran = rustix::time::clock_gettime(counts_sleep);
+    Duration::try_from(ran).unwrap_or_default()
+}
+
+fn since_start() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 /// A moment on the runtime's clock, for the deadlines of tasks. Tests can pause that clock.
@@ -175,4 +217,29 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system has randomness");
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turned_clock_is_ahead_in_all_of_its_parts_and_those_of_the_machine_are_not() {
+        const HOUR: Duration = Duration::from_hours(1);
+        let (machine, turned) = (Clock::machine(), Clock::turnable());
+        let parts = |clock: &Clock| {
+            let wall = Duration::from_millis(u64::try_from(clock.now().0).unwrap());
+            [wall, clock.since_boot(), clock.monotonic()]
+        };
+        let before = parts(&machine);
+        machine.turn(HOUR);
+        turned.turn(HOUR);
+        turned.clone().turn(HOUR);
+        let (now, ahead) = (parts(&machine), parts(&turned));
+        for (before, (now, ahead)) in before.into_iter().zip(now.into_iter().zip(ahead)) {
+            assert!(now < before + HOUR, "{now:?} {before:?}");
+            assert!(ahead >= now + 2 * HOUR, "{ahead:?} {now:?}");
+        }
+        assert_eq!((machine.turned(), turned.turned()), (Duration::ZERO, 2 * HOUR));
+    }
 }

@@ -1,11 +1,18 @@
 import java.time.Duration;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicInteger;
 
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.InvalidProducerEpochException;
+import org.apache.kafka.common.errors.KafkaStorageException;
+import org.apache.kafka.common.errors.ProducerFencedException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
@@ -16,9 +23,7 @@ public final class HooksTest {
 
     public static void main(String[] args) throws Exception {
         var hooks = new JackdawHooks(args[0]);
-        try (var producer = new KafkaProducer<String, String>(
-                Map.of("bootstrap.servers", args[1], "client.id", "shop", "retry.backoff.ms", 1),
-                new StringSerializer(), new StringSerializer())) {
+        try (var producer = producer(Map.of("bootstrap.servers", args[1], "client.id", "shop", "retry.backoff.ms", 1))) {
             // A lost answer and an error that may be repeated: an idempotent producer stores the record once.
             send(producer, "first");
             hooks.inject(JackdawHooks.fault("Produce").client("shop").cut("before-answer"));
@@ -40,9 +45,11 @@ public final class HooksTest {
 
         // A group reads everything.
         try (var consumer = new KafkaConsumer<String, String>(
-                Map.of("bootstrap.servers", args[1], "group.id", "kitchen", "auto.offset.reset", "earliest", "enable.auto.commit", false),
+                Map.of("bootstrap.servers", args[1], "group.id", "kitchen", "auto.offset.reset", "earliest", "enable.auto.commit", false,
+                        "heartbeat.interval.ms", 100),
                 new StringDeserializer(), new StringDeserializer())) {
-            consumer.subscribe(List.of("orders"));
+            var assigned = new AtomicInteger();
+            consumer.subscribe(List.of("orders"), counting(assigned));
             for (int read = 0; read < 2;) {
                 read += consumer.poll(LIMIT).count();
             }
@@ -57,9 +64,40 @@ public final class HooksTest {
             consumer.commitSync();
             hooks.waitForNoLag("kitchen", "orders", LIMIT);
             hooks.waitForNoLag("kitchen", LIMIT);
+
+            // What happens to a cluster happens when the test wants it.
+            Runnable[] actions = {
+                () -> hooks.rebalance("kitchen"),
+                () -> hooks.expireSession("kitchen", consumer.groupMetadata().memberId()),
+            };
+            for (var action : actions) {
+                int before = assigned.get();
+                action.run();
+                while (assigned.get() == before) {
+                    consumer.poll(Duration.ofMillis(100));
+                }
+            }
+            hooks.turnClock(Duration.ofHours(1));
+            hooks.waitForGroup("kitchen", "Empty", LIMIT);
         }
 
-        hooks.waitForGroup("kitchen", "Empty", LIMIT);
+        commitsNothingAfter(() -> hooks.fenceProducer("till"), args[1]);
+        commitsNothingAfter(() -> hooks.abortTransaction("till"), args[1]);
+
+        hooks.stopBroker(1);
+        hooks.startBroker(1);
+        hooks.moveLeader("orders", 0, 1);
+        hooks.fillDisk();
+        try (var producer = producer(Map.of("bootstrap.servers", args[1], "retries", 0, "enable.idempotence", false))) {
+            try {
+                send(producer, "refused");
+                throw new AssertionError("the disk is full");
+            } catch (ExecutionException error) {
+                check(error.getCause() instanceof KafkaStorageException, error.toString());
+            }
+            hooks.freeDisk();
+            send(producer, "third");
+        }
 
         // Wrong arguments are refused with the reason.
         try {
@@ -74,6 +112,36 @@ public final class HooksTest {
         check(!hooks.removeFault(unused), "it was removed before");
         hooks.removeAllFaults();
         System.exit(0);
+    }
+
+    private static void commitsNothingAfter(Runnable action, String bootstrap) throws Exception {
+        try (var till = producer(Map.of("bootstrap.servers", bootstrap, "transactional.id", "till"))) {
+            till.initTransactions();
+            till.beginTransaction();
+            send(till, "in a transaction");
+            action.run();
+            till.commitTransaction();
+            throw new AssertionError("an aborted transaction was committed");
+        } catch (ProducerFencedException | InvalidProducerEpochException expected) {
+            // As after the start of another producer with the same id.
+        }
+    }
+
+    private static KafkaProducer<String, String> producer(Map<String, Object> settings) {
+        return new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer());
+    }
+
+    private static ConsumerRebalanceListener counting(AtomicInteger assigned) {
+        return new ConsumerRebalanceListener() {
+            @Override
+            public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+            }
+
+            @Override
+            public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
+                assigned.incrementAndGet();
+            }
+        };
     }
 
     private static void send(KafkaProducer<String, String> producer, String value) throws Exception {

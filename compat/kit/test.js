@@ -28,13 +28,42 @@ async function main() {
   await assert.rejects(send('refused'), { type: 'MESSAGE_TOO_LARGE' })
 
   // A group reads everything.
-  const consumer = kafka.consumer({ groupId: 'kitchen' })
+  const consumer = kafka.consumer({ groupId: 'kitchen', heartbeatInterval: 100 })
   await consumer.connect()
   await consumer.subscribe({ topics: ['orders'], fromBeginning: true })
   await consumer.run({ eachMessage: async () => {} })
   await hooks.waitForGroup('kitchen', { members: 1 })
   await hooks.waitForNoLag('kitchen', { topic: 'orders', timeout: 30_000 })
+
+  // What happens to a cluster happens when the test wants it.
+  const joined = () => new Promise((resolve) => {
+    const forget = consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => { forget(); resolve(payload.memberId) })
+  })
+  let next = joined()
+  await hooks.rebalance('kitchen')
+  const member = await next
+  next = joined()
+  await hooks.expireSession('kitchen', member)
+  assert.notStrictEqual(await next, member)
   await consumer.disconnect()
+
+  for (const action of [() => hooks.fenceProducer('till'), () => hooks.abortTransaction('till'), () => hooks.turnClock(61_000)]) {
+    const till = kafka.producer({ transactionalId: 'till', idempotent: true, maxInFlightRequests: 1, transactionTimeout: 60_000 })
+    await till.connect()
+    const transaction = await till.transaction()
+    await transaction.send({ topic: 'orders', messages: [{ value: 'in a transaction' }] })
+    await action()
+    await assert.rejects(transaction.commit(), ({ type }) => ['INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED'].includes(type))
+    await till.disconnect()
+  }
+
+  await hooks.fillDisk()
+  await assert.rejects(send('refused'))
+  await hooks.freeDisk()
+  await hooks.stopBroker(1)
+  await hooks.startBroker(1)
+  await hooks.moveLeader('orders', 0, 1)
+  await send('third')
   await producer.disconnect()
 
   // Deadlines and wrong arguments have their reasons.

@@ -53,8 +53,9 @@ assert hooks.wait_for_records('orders', 5) >= 5
 
 # A group reads everything.
 consumer = Consumer({'bootstrap.servers': bootstrap, 'group.id': 'kitchen', 'auto.offset.reset': 'earliest',
-                     'enable.auto.commit': False})
-consumer.subscribe(['orders'])
+                     'enable.auto.commit': False, 'heartbeat.interval.ms': 100})
+assigned = []
+consumer.subscribe(['orders'], on_assign=lambda _, partitions: assigned.append(partitions))
 read = 0
 while read < 5:
     message = consumer.poll(30)
@@ -74,7 +75,49 @@ except KafkaException as error:
     assert error.args[0].name() == 'UNKNOWN_MEMBER_ID', error
 else:
     raise AssertionError('the commit was refused')
+
+
+# What happens to a cluster happens when the test wants it.
+def assigned_again_after(action, *arguments):
+    before = len(assigned)
+    action(*arguments)
+    while len(assigned) == before:
+        consumer.poll(0.1)
+
+
+assigned_again_after(hooks.rebalance, 'kitchen')
+member = consumer.memberid()
+assigned_again_after(hooks.expire_session, 'kitchen', member)
+assert consumer.memberid() != member
 consumer.close()
+
+
+def in_transaction():
+    till = Producer({'bootstrap.servers': bootstrap, 'transactional.id': 'till', 'transaction.timeout.ms': 60_000})
+    till.init_transactions(30)
+    till.begin_transaction()
+    till.produce('orders', 'in a transaction')
+    till.flush(30)
+    return till
+
+
+for action, argument in ((hooks.fence_producer, 'till'), (hooks.abort_transaction, 'till'), (hooks.turn_clock, 61)):
+    till = in_transaction()
+    action(argument)
+    try:
+        till.commit_transaction(30)
+    except KafkaException as error:
+        assert error.args[0].fatal() or error.args[0].txn_requires_abort(), error
+    else:
+        raise AssertionError('an aborted transaction was committed')
+
+hooks.fill_disk()
+assert send(producer(retries=0), 'orders', 'refused').name() == 'KAFKA_STORAGE_ERROR'
+hooks.free_disk()
+hooks.stop_broker(1)
+hooks.start_broker(1)
+hooks.move_leader('orders', 0, 1)
+assert send(producer(), 'orders', 'sixth') is None
 
 # Wrong arguments are refused with the reason.
 try:

@@ -133,6 +133,55 @@ public final class JackdawHooks {
         await("wait/fault", Map.of("fault", fault), timeout);
     }
 
+    /** Makes all members of a group join again. */
+    public void rebalance(String group) {
+        call("POST", "rebalance", Map.of("group", group));
+    }
+
+    /** Ends the session of a member, by its member id, group.instance.id or client id. */
+    public void expireSession(String group, String member) {
+        call("POST", "expire-session", Map.of("group", group, "member", member));
+    }
+
+    /** Fences the producer of a transactional id, as another one that starts with the same id does. */
+    public void fenceProducer(String transactionalId) {
+        call("POST", "fence-producer", Map.of("transactional_id", transactionalId));
+    }
+
+    /** Aborts the open transaction of a transactional id, as its timeout does. */
+    public void abortTransaction(String transactionalId) {
+        call("POST", "abort-transaction", Map.of("transactional_id", transactionalId));
+    }
+
+    /** Stops a virtual broker, also the only one. These hooks stay reachable. */
+    public void stopBroker(int broker) {
+        call("POST", "stop-broker", Map.of("broker", broker));
+    }
+
+    /** Starts a virtual broker that was stopped, at its old addresses. */
+    public void startBroker(int broker) {
+        call("POST", "start-broker", Map.of("broker", broker));
+    }
+
+    /** Makes a running virtual broker the leader of a partition. */
+    public void moveLeader(String topic, int partition, int broker) {
+        call("POST", "move-leader", Map.of("topic", topic, "partition", partition, "broker", broker));
+    }
+
+    /** Refuses records as on a full disk. Nothing is written. */
+    public void fillDisk() {
+        call("POST", "fill-disk", Map.of());
+    }
+
+    public void freeDisk() {
+        call("POST", "free-disk", Map.of());
+    }
+
+    /** Turns the broker's clock forward, and ends what is overdue then. */
+    public void turnClock(Duration by) {
+        call("POST", "turn-clock", Map.of("by_ms", by.toMillis()));
+    }
+
     /** Waits until a topic has at least this many records, and returns their number. */
     public long waitForRecords(String topic, long records, Duration timeout) {
         return number("records", await("wait/records", Map.of("topic", topic, "records", records), timeout));

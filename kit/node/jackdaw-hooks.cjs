@@ -60,6 +60,41 @@ class Hooks {
   /** Waits until a fault has met all of its requests. */
   async waitForFault(fault, timeout) { await this.#wait('wait/fault', { fault }, timeout) }
 
+  // --- actions: what happens to a cluster ---
+
+  /** Makes all members of a group join again. */
+  async rebalance(group) { await this.#call('POST', 'rebalance', { group }) }
+
+  /** Ends the session of a member, by its member id, group.instance.id or client id. */
+  async expireSession(group, member) { await this.#call('POST', 'expire-session', { group, member }) }
+
+  /** Fences the producer of a transactional id, as another one that starts with the same id does. */
+  async fenceProducer(transactionalId) {
+    await this.#call('POST', 'fence-producer', { transactional_id: transactionalId })
+  }
+
+  /** Aborts the open transaction of a transactional id, as its timeout does. */
+  async abortTransaction(transactionalId) {
+    await this.#call('POST', 'abort-transaction', { transactional_id: transactionalId })
+  }
+
+  /** Stops a virtual broker, also the only one. These hooks stay reachable. */
+  async stopBroker(broker) { await this.#call('POST', 'stop-broker', { broker }) }
+
+  /** Starts a virtual broker that was stopped, at its old addresses. */
+  async startBroker(broker) { await this.#call('POST', 'start-broker', { broker }) }
+
+  /** Makes a running virtual broker the leader of a partition. */
+  async moveLeader(topic, partition, broker) { await this.#call('POST', 'move-leader', { topic, partition, broker }) }
+
+  /** Refuses records as on a full disk. Nothing is written. */
+  async fillDisk() { await this.#call('POST', 'fill-disk') }
+
+  async freeDisk() { await this.#call('POST', 'free-disk') }
+
+  /** Turns the broker's clock forward, and ends what is overdue then. */
+  async turnClock(ms) { await this.#call('POST', 'turn-clock', { by_ms: ms }) }
+
   // --- waits ---
 
   /** Waits until a topic has at least this many records, and returns their number. */

@@ -76,6 +76,47 @@ class Hooks:
         """Waits until a fault has met all of its requests."""
         self._wait('wait/fault', {'fault': fault}, timeout)
 
+    # --- actions: what happens to a cluster ---
+
+    def rebalance(self, group):
+        """Makes all members of a group join again."""
+        self._call('POST', 'rebalance', {'group': group})
+
+    def expire_session(self, group, member):
+        """Ends the session of a member, by its member id, group.instance.id or client id."""
+        self._call('POST', 'expire-session', {'group': group, 'member': member})
+
+    def fence_producer(self, transactional_id):
+        """Fences the producer of a transactional id, as another one that starts with the same id does."""
+        self._call('POST', 'fence-producer', {'transactional_id': transactional_id})
+
+    def abort_transaction(self, transactional_id):
+        """Aborts the open transaction of a transactional id, as its timeout does."""
+        self._call('POST', 'abort-transaction', {'transactional_id': transactional_id})
+
+    def stop_broker(self, broker):
+        """Stops a virtual broker, also the only one. These hooks stay reachable."""
+        self._call('POST', 'stop-broker', {'broker': broker})
+
+    def start_broker(self, broker):
+        """Starts a virtual broker that was stopped, at its old addresses."""
+        self._call('POST', 'start-broker', {'broker': broker})
+
+    def move_leader(self, topic, partition, broker):
+        """Makes a running virtual broker the leader of a partition."""
+        self._call('POST', 'move-leader', {'topic': topic, 'partition': partition, 'broker': broker})
+
+    def fill_disk(self):
+        """Refuses records as on a full disk. Nothing is written."""
+        self._call('POST', 'fill-disk')
+
+    def free_disk(self):
+        self._call('POST', 'free-disk')
+
+    def turn_clock(self, seconds):
+        """Turns the broker's clock forward, and ends what is overdue then."""
+        self._call('POST', 'turn-clock', {'by_ms': round(seconds * 1000)})
+
     # --- waits; TimeoutError says what is there instead ---
 
     def wait_for_records(self, topic, records, timeout=10):

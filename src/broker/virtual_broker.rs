@@ -29,7 +29,8 @@ pub(super) struct VirtualBroker {
     running: Option<RunningBroker>,
 }
 
-struct RunningBroker {
+/// The part of a virtual broker that it has while it runs.
+pub(super) struct RunningBroker {
     services: Arc<Services>,
     server: Server,
     stop: Stop,
@@ -80,8 +81,9 @@ impl VirtualBroker {
         self.running.as_ref().map(|running| (Arc::clone(&running.services), &running.server))
     }
 
-    pub async fn start(&mut self, common: &Common) -> Result<(), BindError> {
-        self.start_at(Bound::at(&self.listeners).await?, common)
+    /// Its addresses, after the first start with the chosen ports.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
     }
 
     /// Starts it at addresses that are already bound.
@@ -118,21 +120,9 @@ impl VirtualBroker {
         (Arc::clone(&self.tls), settings)
     }
 
-    /// Signals the stop; [`VirtualBroker::stop`] waits for its end.
-    pub fn begin_to_stop(&self) {
-        if let Some(running) = &self.running {
-            running.stop.begin();
-        }
-    }
-
-    /// Answers the requests in flight, at most for `limit`, then closes its connections and ports.
-    pub async fn stop(&mut self, limit: Duration) {
-        self.begin_to_stop();
-        if let Some(running) = self.running.take() {
-            running.server.drain(limit).await;
-            // After a restart, clients have to begin new sessions, as with any broker.
-            self.sessions.clear();
-        }
+    /// Takes what runs of it, to be stopped.
+    pub fn take_running(&mut self) -> Option<RunningBroker> {
+        self.running.take()
     }
 
     fn publish_ports(&self, common: &Common) {
@@ -141,6 +131,21 @@ impl VirtualBroker {
             (port != 0).then(|| (listener.name.clone(), port))
         });
         common.services.cluster.peers.listen(self.id, ports.collect::<BTreeMap<_, _>>());
+    }
+}
+
+impl RunningBroker {
+    /// Signals the stop; [`RunningBroker::stop`] waits for its end.
+    pub fn begin_to_stop(&self) {
+        self.stop.begin();
+    }
+
+    /// Answers the requests in flight, at most for `limit`, then closes its connections and ports.
+    pub async fn stop(self, limit: Duration) {
+        self.begin_to_stop();
+        self.server.drain(limit).await;
+        // After a restart, clients have to begin new sessions, as with any broker.
+        self.services.fetch_sessions.clear();
     }
 }
 

@@ -51,6 +51,7 @@ impl Rulebook for Soft {
             Command::CheckCommit(request) => commit::check_staged(&mut step, request),
             Command::DeleteOffsets(request) => delete_offsets::decide(&mut step, request),
             Command::Delete(request) => delete::decide(&mut step, request),
+            Command::Rebalance(request) => rebalance::decide(&mut step, request),
             Command::MakeRoom => delete::make_room(&mut step),
             Command::Expire { by_age_at } => expire::decide(&mut step, by_age_at),
             Command::Hold { member, time } => hold::decide(&mut step, member, time),

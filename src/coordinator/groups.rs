@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::group::{
     CheckedCommit, Command, Commit, Delete, DeleteOffsets, Description, Each, Group, GroupError,
-    GroupRequest, GroupState, Heartbeat, Join, JoinRefusal, Joined, Leave, Leaver, OffsetToDelete, Request,
-    Rules, StagedCommit, Sync, Synced, View,
+    GroupRequest, GroupState, Heartbeat, Join, JoinRefusal, Joined, Leave, Leaver, OffsetToDelete, Rebalance,
+    Request, Rules, StagedCommit, Sync, Synced, View,
 };
 use super::machine::{Keeper, Machine};
 use super::reply::SettledAnswer;
@@ -87,6 +87,12 @@ impl Groups {
                 () = self.runtime.jobs_ready() => self.runtime.start_workers(),
             }
         }
+    }
+
+    /// Ends what is overdue since a test turned the clock forward.
+    pub async fn clock_turned(&self) {
+        self.runtime.clock_turned();
+        self.expire().await;
     }
 
     /// Whether groups can be served at all. If not, FindCoordinator returns no coordinator (rule
@@ -262,6 +268,13 @@ impl Groups {
 
     pub fn delete(&self, group: &str) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {
         let waiting = self.ask(group, Absent::Refuse, Delete, Command::Delete, GroupError::NoSuchGroup);
+        async move { answer_of(waiting?).await? }
+    }
+
+    /// Makes all members of a group join again. Refused with [`GroupError::UnknownMember`] if it has none.
+    pub fn rebalance(&self, group: &str) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {
+        let absent = GroupError::NoSuchGroup;
+        let waiting = self.ask(group, Absent::Refuse, Rebalance, Command::Rebalance, absent);
         async move { answer_of(waiting?).await? }
     }
 

@@ -85,7 +85,9 @@ impl Wake for Inner {
 
 impl Inner {
     fn look(&self, new: Option<(&Settled, Growth)>) -> Look {
-        let monotonic = self.clock.monotonic();
+        let turned = self.clock.turned();
+        // A stall is measured without the time by which a test turns the clock.
+        let monotonic = self.clock.monotonic().saturating_sub(turned);
         let mut state = self.state.lock().ignoring_poison();
         let before = state.in_flight.len();
         while let Some((_, growth)) = state.in_flight.pop_front_if(|(oldest, _)| oldest.peek().is_some()) {
@@ -109,7 +111,8 @@ impl Inner {
             state.growth.machines += growth.machines;
             state.growth.bytes += growth.bytes;
         }
-        Look { now: monotonic.saturating_sub(state.stood + stands_for), in_flight: state.growth }
+        let now = (monotonic + turned).saturating_sub(state.stood + stands_for);
+        Look { now, in_flight: state.growth }
     }
 }
 
@@ -154,6 +157,17 @@ mod tests {
         assert_eq!(session.now(), Duration::from_secs(11));
         at(&clock, 105);
         assert_eq!(session.now(), Duration::from_secs(16));
+    }
+
+    #[test]
+    fn the_time_by_which_a_test_turns_the_clock_counts_also_while_the_journal_is_busy() {
+        let clock = Clock::turnable();
+        let session = SessionClock::new(clock.clone());
+        let (_busy, settled) = Settled::pair();
+        session.submitted(&settled, Growth::default());
+        let before = session.now();
+        clock.turn(Duration::from_secs(100));
+        assert!(session.now() >= before + Duration::from_secs(100));
     }
 
     #[test]

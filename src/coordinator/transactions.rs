@@ -117,6 +117,15 @@ impl Transactions {
         }
     }
 
+    /// Turns the clock forward for a test, and ends what is overdue then.
+    pub async fn turn_clock(&self, by: Duration) {
+        // A transaction that no check has seen counts as younger than the interval of the checks.
+        self.abort_overdue().await;
+        self.0.clock.turn(by);
+        self.abort_overdue().await;
+        self.expire().await;
+    }
+
     /// The transactional ids as they are published.
     pub fn published(&self) -> kernel::Transactions {
         self.0.store.transactions()

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Fault, FaultId, HookError, TestHooks};
 use crate::coordinator::group::GroupState;
+use crate::types::NodeId;
 
 /// The longest wait of one call, less than the time limit of an HTTP connection. A test can call again.
 const MOST_WAIT: Duration = Duration::from_secs(50);
@@ -54,6 +55,45 @@ struct WaitForNoLag {
     timeout_ms: Option<u64>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfGroup {
+    group: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfMember {
+    group: String,
+    member: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfTransactionalId {
+    transactional_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfBroker {
+    broker: i32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MoveLeader {
+    topic: String,
+    partition: i32,
+    broker: i32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TurnClock {
+    by_ms: u64,
+}
+
 fn stable() -> String {
     GroupState::Stable.name().to_owned()
 }
@@ -95,8 +135,51 @@ pub async fn call(hooks: &TestHooks, method: Method, path: &str, body: &[u8]) ->
             hooks.wait_for_no_lag(&group, topic.as_deref(), limit(timeout_ms)?).await?;
             done()
         }
-        (Method::Get | Method::Post, _) => Err(HookError::Unknown),
+        (Method::Post, path) => act(hooks, path, body).await,
+        (Method::Get, _) => Err(HookError::Unknown),
     }
+}
+
+/// Does what happens to a cluster.
+async fn act(hooks: &TestHooks, path: &str, body: &[u8]) -> Result<Value, HookError> {
+    match path {
+        "rebalance" => {
+            let OfGroup { group } = read(body)?;
+            hooks.rebalance(&group).await?;
+        }
+        "expire-session" => {
+            let OfMember { group, member } = read(body)?;
+            hooks.expire_session(&group, &member).await?;
+        }
+        "fence-producer" => {
+            let OfTransactionalId { transactional_id } = read(body)?;
+            hooks.fence_producer(&transactional_id).await?;
+        }
+        "abort-transaction" => {
+            let OfTransactionalId { transactional_id } = read(body)?;
+            hooks.abort_transaction(&transactional_id).await?;
+        }
+        "stop-broker" => {
+            let OfBroker { broker } = read(body)?;
+            hooks.stop_broker(NodeId(broker)).await?;
+        }
+        "start-broker" => {
+            let OfBroker { broker } = read(body)?;
+            hooks.start_broker(NodeId(broker)).await?;
+        }
+        "move-leader" => {
+            let MoveLeader { topic, partition, broker } = read(body)?;
+            hooks.move_leader(&topic, partition, NodeId(broker)).await?;
+        }
+        "fill-disk" => hooks.fill_disk(),
+        "free-disk" => hooks.free_disk(),
+        "turn-clock" => {
+            let TurnClock { by_ms } = read(body)?;
+            hooks.turn_clock(Duration::from_millis(by_ms)).await?;
+        }
+        _ => return Err(HookError::Unknown),
+    }
+    done()
 }
 
 fn done() -> Result<Value, HookError> {

@@ -43,7 +43,7 @@ impl TestHooks {
             HookError::Wrong(format!("{state} is no state of a group; expected Stable, Empty, PreparingRebalance or CompletingRebalance"))
         })?;
         let look = move || async move {
-            let Ok(found) = self.groups.describe(group).await else {
+            let Ok(found) = self.coordinators.groups.describe(group).await else {
                 return Err(format!("the group {group} does not exist"));
             };
             let is_reached =
@@ -78,7 +78,7 @@ impl TestHooks {
     }
 
     async fn lag(&self, group: &str, topic: Option<&str>) -> Result<u64, String> {
-        let offsets = self.groups.offsets(group).await.unwrap_or_default();
+        let offsets = self.coordinators.groups.offsets(group).await.unwrap_or_default();
         let topics = self.store.topics();
         let read: Vec<_> = match topic {
             Some(name) => {
@@ -110,7 +110,7 @@ impl TestHooks {
         let end = Moment::now().after(limit);
         loop {
             // Before the look: a change during it is seen, too.
-            let (stored, decided) = (self.store.changed(), self.groups.changed());
+            let (stored, decided) = (self.store.changed(), self.coordinators.groups.changed());
             let missing = match look().await {
                 Ok(found) => return Ok(found),
                 Err(why) => why,

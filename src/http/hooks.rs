@@ -206,6 +206,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn actions_are_called_by_their_paths() {
+        let broker = builder().topic("orders:1").set("jackdaw.brokers", "2").start().await.unwrap();
+        let post = async |path: &str, body: &str| {
+            let (status, answer) = call(&broker, "POST", &format!("/hooks/{path}"), "", body).await;
+            (status, answer["error"].as_str().unwrap_or_default().to_owned())
+        };
+        let done = (200, String::new());
+        for (path, body) in [
+            ("move-leader", r#"{"topic": "orders", "partition": 0, "broker": 2}"#),
+            ("stop-broker", r#"{"broker": 1}"#),
+            ("start-broker", r#"{"broker": 1}"#),
+            ("fill-disk", ""),
+            ("free-disk", ""),
+            ("turn-clock", r#"{"by_ms": 3600000}"#),
+        ] {
+            assert_eq!(post(path, body).await, done, "{path}");
+        }
+        for (path, body, status, why) in [
+            ("rebalance", r#"{"group": "g"}"#, 409, "the group g does not exist"),
+            ("expire-session", r#"{"group": "g", "member": "m"}"#, 409, "the group g does not exist"),
+            ("fence-producer", r#"{"transactional_id": "t"}"#, 409, "there is no transactional id t"),
+            ("abort-transaction", r#"{"transactional_id": "t"}"#, 409, "there is no transactional id t"),
+            ("stop-broker", r#"{"broker": 7}"#, 409, "this process has no broker 7"),
+            ("turn-clock", r#"{"by_ms": 1000000000000}"#, 400, "the clock can be turned by at most"),
+            ("rebalance", r#"{"groups": "g"}"#, 400, "unknown field `groups`"),
+        ] {
+            let (answered, error) = post(path, body).await;
+            assert_eq!(answered, status, "{path} {body}: {error}");
+            assert!(error.starts_with(why), "{path} {body}: {error}");
+        }
+    }
+
+    #[tokio::test]
     async fn without_the_setting_there_is_no_hook() {
         let broker =
             Broker::builder().ephemeral().set("jackdaw.http.listener", "127.0.0.1:0").start().await.unwrap();

@@ -272,6 +272,10 @@ impl Upkeep for Local {
         self.directory.look_at_space();
     }
 
+    fn fill_disk(&self, is_filled: bool) {
+        self.directory.fill(is_filled);
+    }
+
     fn retry(&self) {
         let mut engine = self.committer.engine();
         engine.write_unwritten();

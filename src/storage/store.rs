@@ -581,6 +581,11 @@ impl Store {
         self.0.upkeep.is_full()
     }
 
+    /// Fills the disk for a test, without writing anything, or frees it again.
+    pub fn fill_disk(&self, is_filled: bool) {
+        self.0.upkeep.fill_disk(is_filled);
+    }
+
     /// The time for new data, and the time for expiry by age.
     pub fn now(&self) -> Now {
         self.0.clocks.now()
@@ -617,6 +622,20 @@ impl Store {
                 }
             });
             self.0.line.submit(Work::Command { command, done });
+        }
+    }
+
+    /// Removes what has expired since a test turned the clock forward. Resolves when it is gone.
+    pub fn clock_turned(&self) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.housekeep();
+        self.expire_tokens();
+        // It is behind the removals, and the journal remembers the time.
+        let noted = self.now().trusted.map(|_| self.change(Command::ClockTrusted));
+        async move {
+            match noted {
+                Some(noted) => noted.await,
+                None => Ok(()),
+            }
         }
     }
 

@@ -16,6 +16,9 @@ pub(super) trait Upkeep: Send + Sync {
     /// Measures the free space.
     fn look_at_space(&self);
 
+    /// Fills the disk for a test, without writing anything, or frees it again.
+    fn fill_disk(&self, is_filled: bool);
+
     /// Retries writes and removals of files that failed before.
     fn retry(&self);
 

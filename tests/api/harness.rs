@@ -105,7 +105,7 @@ impl Node {
         let (requests, throttles) = (Arc::clone(&services.requests), Arc::clone(&services.throttles));
         let client_metrics = Arc::clone(&services.client_metrics);
         let hooks = services.faults.clone();
-        let hooks = hooks.map(|faults| TestHooks::new(faults, store.clone(), coordinators.groups.clone()));
+        let hooks = hooks.map(|faults| TestHooks::new(faults, store.clone(), coordinators.clone()));
         tokio::spawn(async move { coordinators.run().await });
         let server = Server::start(&settings, Api::new(Arc::new(services)), stopping).await.unwrap();
         let (_, address) = server.listening().next().unwrap();

@@ -272,13 +272,13 @@ fn committed(server: &Server, group: &str, topic: &str) -> Offset {
 // --- the members' history -----------------------------------------------------------------------
 
 #[derive(Clone, Debug, PartialEq)]
-struct Event {
-    member: usize,
-    what: What,
+pub struct Event {
+    pub member: usize,
+    pub what: What,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum What {
+pub enum What {
     Assigned(Vec<i32>),
     Revoked(Vec<i32>),
     Got { partition: i32, offset: i64 },
@@ -288,7 +288,7 @@ enum What {
 /// The events of all members of a test, in the order in which they happened. A member notes an assignment
 /// before it uses it, and a revocation before it tells the broker that it released the partitions.
 #[derive(Default)]
-struct History {
+pub struct History {
     events: Mutex<Vec<Event>>,
     more: Condvar,
 }
@@ -299,11 +299,11 @@ impl History {
         self.more.notify_all();
     }
 
-    fn events(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
     }
 
-    fn wait_until(&self, what: &str, is_so: impl Fn(&[Event]) -> bool) {
+    pub fn wait_until(&self, what: &str, is_so: impl Fn(&[Event]) -> bool) {
         let mut events = self.events.lock().unwrap();
         while !is_so(&events) {
             let (guard, result) = self.more.wait_timeout(events, DEADLINE).unwrap();
@@ -314,7 +314,7 @@ impl History {
 }
 
 /// The owner of each partition after these events.
-fn owners(events: &[Event]) -> BTreeMap<i32, usize> {
+pub fn owners(events: &[Event]) -> BTreeMap<i32, usize> {
     let mut owners = BTreeMap::new();
     for event in events {
         match &event.what {
@@ -360,7 +360,7 @@ fn partitions_of(member: usize, events: &[Event]) -> Vec<i32> {
     owners(events).into_iter().filter(|(_, owner)| *owner == member).map(|(partition, _)| partition).collect()
 }
 
-fn changes_of(member: usize, events: &[Event]) -> usize {
+pub fn changes_of(member: usize, events: &[Event]) -> usize {
     let is_change =
         |event: &&Event| event.member == member && matches!(event.what, What::Assigned(_) | What::Revoked(_));
     events.iter().filter(is_change).count()
@@ -369,14 +369,14 @@ fn changes_of(member: usize, events: &[Event]) -> usize {
 // --- a member -----------------------------------------------------------------------------------
 
 /// A group consumer on its own thread. It commits its offsets whenever it releases partitions.
-struct Member {
+pub struct Member {
     name: usize,
     leaving: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Member {
-    fn join(
+    pub fn join(
         server: &Server,
         topic: &str,
         history: &Arc<History>,
@@ -405,7 +405,7 @@ impl Member {
     }
 
     /// Returns once it has released its partitions and left the group.
-    fn leave(self) {
+    pub fn leave(self) {
         self.leaving.store(true, Ordering::SeqCst);
         self.thread.join().unwrap();
     }

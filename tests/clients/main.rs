@@ -6,6 +6,7 @@
 mod admin;
 mod consume;
 mod groups;
+mod hooks;
 mod produce;
 #[cfg(feature = "security")]
 mod sasl;

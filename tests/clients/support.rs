@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jackdaw::hooks::{HookError, TestHooks};
 use jackdaw::time::Clock;
 use jackdaw::types::NodeId;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -47,6 +48,34 @@ impl Server {
     /// A broker in this process with these settings; `None` if `BOOTSTRAP` is set.
     pub fn with(settings: &[(&str, &str)]) -> Option<Server> {
         std::env::var("BOOTSTRAP").is_err().then(|| Server::of(1, settings))
+    }
+
+    /// Virtual brokers with test hooks; `None` if `BOOTSTRAP` is set.
+    pub fn with_hooks(brokers: u16) -> Option<Server> {
+        std::env::var("BOOTSTRAP").is_err().then(|| Server::of(brokers, &[("jackdaw.test.hooks", "true")]))
+    }
+
+    /// Waits for a call of test hooks, which must succeed.
+    pub fn hook(&self, call: impl AsyncFnOnce(TestHooks) -> Result<(), HookError>) {
+        self.wait(call(self.hooks())).unwrap();
+    }
+
+    pub fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Stops the broker, and then waits for this.
+    pub fn stopped<T>(mut self, then: impl AsyncFnOnce() -> T) -> T {
+        let process = self.broker.take().expect("it is one of ours");
+        self.runtime.block_on(async {
+            process.stop().await;
+            then().await
+        })
+    }
+
+    pub fn hooks(&self) -> TestHooks {
+        let process = self.broker.as_ref().expect("it is one of ours");
+        process.hooks().expect("they are on").clone()
     }
 
     fn of(brokers: u16, settings: &[(&str, &str)]) -> Server {

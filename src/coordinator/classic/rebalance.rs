@@ -4,11 +4,24 @@ use std::time::Duration;
 
 use super::soft::{FirstRound, JoinRound, rebalance_timeout};
 use super::step::Step;
-use crate::coordinator::group::{GroupError, Joined, JoinedMember};
+use crate::coordinator::group::{GroupError, GroupRequest, Joined, JoinedMember, Rebalance};
 use crate::kernel::group::{Generation, Group, GroupRecord, Member, MemberId, Phase};
 
 /// The shortest wait before a group without present members checks again whether one is back.
 const A_LITTLE: Duration = Duration::from_secs(1);
+
+/// Starts a rebalance that a test wants; one that is under way goes on.
+pub(super) fn decide(step: &mut Step, request: GroupRequest<Rebalance>) {
+    let answer = match step.hard.phase() {
+        Phase::Empty { .. } => Err(GroupError::UnknownMember),
+        Phase::PreparingRebalance => Ok(()),
+        Phase::CompletingRebalance | Phase::Stable => {
+            step.begin_rebalance();
+            Ok(())
+        }
+    };
+    step.answer(request.reply, answer);
+}
 
 impl Step<'_> {
     /// A member joined, or changed its protocols.

@@ -225,6 +225,10 @@ impl Play {
         self.ask(Delete, Command::Delete)
     }
 
+    fn rebalance(&mut self) -> Result<(), GroupError> {
+        self.ask(Rebalance, Command::Rebalance)
+    }
+
     fn delete_offsets(&mut self, offsets: &[(TopicPartition, &str)]) -> Result<Each, GroupError> {
         let offsets = offsets
             .iter()

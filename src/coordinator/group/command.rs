@@ -37,6 +37,8 @@ pub enum Command {
     CheckCommit(GroupRequest<StagedCommit>),
     DeleteOffsets(GroupRequest<DeleteOffsets>),
     Delete(GroupRequest<Delete>),
+    /// Makes all members join again, as a test wants.
+    Rebalance(GroupRequest<Rebalance>),
     /// Deletes the group to make room for others, if it is dispensable.
     MakeRoom,
     /// Removes expired offsets, and those of deleted topics that are left.
@@ -160,6 +162,9 @@ pub struct OffsetToDelete {
 #[derive(Clone, Copy, Debug)]
 pub struct Delete;
 
+#[derive(Clone, Copy, Debug)]
+pub struct Rebalance;
+
 /// One result for each part of the request, in the same order.
 pub type Each = Vec<Result<(), GroupError>>;
 
@@ -192,6 +197,10 @@ impl Request for DeleteOffsets {
 }
 
 impl Request for Delete {
+    type Answer = Result<(), GroupError>;
+}
+
+impl Request for Rebalance {
     type Answer = Result<(), GroupError>;
 }
 

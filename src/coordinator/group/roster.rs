@@ -89,6 +89,9 @@ impl Rulebook for Roster {
             }
             Command::DeleteOffsets(request) => step.decision.answer(request.reply, Err(GroupError::NotEmpty)),
             Command::Delete(request) => step.decision.answer(request.reply, Err(GroupError::NotEmpty)),
+            Command::Rebalance(request) => {
+                step.decision.answer(request.reply, Err(GroupError::UnknownMember));
+            }
             Command::MakeRoom | Command::Expire { .. } | Command::Hold { .. } => {}
         }
         Flow::Done

@@ -127,6 +127,8 @@ impl Upkeep for Cluster {
 
     fn look_at_space(&self) {}
 
+    fn fill_disk(&self, _: bool) {}
+
     fn retry(&self) {}
 
     fn compact(&self, _: Timestamp, _: &BrokerSettings) {}

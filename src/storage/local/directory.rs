@@ -52,6 +52,8 @@ pub struct Directory {
     /// Written into the journal's frames; never leaves this directory.
     pub(super) salt: u64,
     full: AtomicBool,
+    /// Whether a test fills the disk. Locked while the free space is checked.
+    filled: Mutex<bool>,
     /// Files that are not needed any more and could not be removed yet.
     left: Mutex<Left>,
     lock: Mutex<Option<Lock>>,
@@ -144,6 +146,7 @@ impl Directory {
             format,
             salt,
             full,
+            filled: Mutex::default(),
             left,
             lock,
         })
@@ -181,7 +184,8 @@ impl Directory {
 
     /// The size and free space of its disk; `None` if unknown, or in memory.
     pub(super) fn space(&self) -> Option<fs::Space> {
-        self.fs.space(&self.root).ok().filter(|space| space.total < u64::MAX)
+        let space = self.measured(*self.filled.lock().ignoring_poison());
+        space.ok().filter(|space| space.total < u64::MAX)
     }
 
     pub(super) fn journal(&self) -> PathBuf {
@@ -349,7 +353,24 @@ impl Directory {
 
     /// Checks the free space. Called every few megabytes, and before each write while the disk is full.
     pub(super) fn look_at_space(&self) {
-        let Ok(space) = self.fs.space(&self.root) else { return };
+        self.judge_space(*self.filled.lock().ignoring_poison());
+    }
+
+    /// Fills the disk for a test, without writing anything, or frees it again.
+    pub(super) fn fill(&self, is_filled: bool) {
+        let mut filled = self.filled.lock().ignoring_poison();
+        *filled = is_filled;
+        self.judge_space(*filled);
+    }
+
+    /// The space of the disk. None is free while a test fills it.
+    fn measured(&self, is_filled: bool) -> io::Result<fs::Space> {
+        let space = self.fs.space(&self.root)?;
+        Ok(if is_filled { fs::Space { free: 0, ..space } } else { space })
+    }
+
+    fn judge_space(&self, is_filled: bool) {
+        let Ok(space) = self.measured(is_filled) else { return };
         let floor = floor_of(&space);
         let full = space.free < floor;
         if self.full.swap(full, Ordering::Relaxed) != full {

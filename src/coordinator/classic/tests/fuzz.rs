@@ -138,7 +138,7 @@ impl Clients {
     }
 
     fn administer(&mut self) {
-        match self.dice.roll(6) {
+        match self.dice.roll(7) {
             0 => drop(self.play.delete()),
             1 => drop(self.play.delete_offsets(&[
                 (TopicPartition::new(TOPIC, 0), "t"),
@@ -154,7 +154,8 @@ impl Clients {
             }
             4 => self.play.restart(),
             5 => self.play.room = if self.dice.one_in(2) { 2000 } else { usize::MAX },
-            _ => unreachable!("the die has 6 sides"),
+            6 => drop(self.play.rebalance()),
+            _ => unreachable!("the die has 7 sides"),
         }
     }
 

@@ -603,3 +603,23 @@ fn c18_holding_back_a_stranger_changes_nothing() {
     play.wait(11);
     assert_eq!(play.beat(who(&members[0]), 1), Err(GroupError::UnknownMember));
 }
+
+#[test]
+fn a_forced_rebalance_makes_all_members_join_again_and_changes_none_under_way() {
+    let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
+    assert_eq!(play.rebalance(), Ok(()));
+    assert_eq!(play.beat(who(&members[1]), 1), Err(GroupError::RebalanceInProgress));
+    let first = play.join(again(&members[0]));
+    let records = play.log.len();
+    assert_eq!(play.rebalance(), Ok(()));
+    assert_eq!(play.log.len(), records);
+    let second = play.join(again(&members[1]));
+    assert_eq!(play.joined(first).generation, Generation(2));
+    play.joined(second);
+
+    let waits = play.sync(&members[1], 2, &[]);
+    assert_eq!(play.rebalance(), Ok(()));
+    assert_eq!(play.sync_refused(waits), GroupError::RebalanceInProgress);
+    play.wait(60);
+    assert_eq!((play.group.state(), play.rebalance()), (GroupState::Empty, Err(GroupError::UnknownMember)));
+}
