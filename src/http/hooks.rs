@@ -1,13 +1,17 @@
 //! Test hooks over HTTP, below `/hooks/`: who may call them, and the forms of requests and answers.
 //!
 //! A page in a browser must not reach them through its user. A browser always sends `Origin` with a request that changes
-//! something, so a request with that header is refused.
+//! something, so a request with that header is refused. A page whose name was given the address of this machine (DNS
+//! rebinding) may read without that header, but its name is in `Host`. So without a token, `Host` must mean this machine.
+
+use std::net::IpAddr;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
 };
+use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -60,6 +64,12 @@ impl Hooks {
         if request.headers().contains_key(ORIGIN) {
             return refused(StatusCode::FORBIDDEN, "a page in a browser may not call test hooks");
         }
+        if self.token.is_none() && !is_of_this_machine(request.headers()) {
+            return refused(
+                StatusCode::FORBIDDEN,
+                "the header Host must be localhost or a loopback address; with another name, set jackdaw.test.hooks.token",
+            );
+        }
         if !self.is_admitted(request.headers()) {
             return refused(
                 StatusCode::UNAUTHORIZED,
@@ -93,6 +103,14 @@ impl Hooks {
     }
 }
 
+fn is_of_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let host = authority.host();
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 fn status_of(error: &HookError) -> StatusCode {
     match error {
         HookError::Unknown => StatusCode::NOT_FOUND,
@@ -124,9 +142,21 @@ mod tests {
 
     /// The status and the JSON of an answer.
     async fn call(broker: &Broker, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
+        call_as(broker, "localhost", method, path, headers, body).await
+    }
+
+    /// The same, under this name of the server.
+    async fn call_as(
+        broker: &Broker,
+        host: &str,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, Value) {
         let address = broker.http().unwrap();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let answer = spawn_blocking(move || {
@@ -203,6 +233,23 @@ mod tests {
         }
         assert_eq!(status("Authorization: Bearer geheim\r\n").await, 200);
         assert_eq!(status("Authorization: Bearer geheim\r\nOrigin: http://localhost:8080\r\n").await, 403);
+    }
+
+    #[tokio::test]
+    async fn without_a_token_another_name_than_that_of_this_machine_is_refused() {
+        let broker = builder().start().await.unwrap();
+        let status = async |host: &str| call_as(&broker, host, "GET", "/hooks/faults", "", "").await.0;
+        for own in ["localhost:8080", "LOCALHOST", "127.0.0.1:8080", "127.1.2.3", "[::1]:8080", "[::1]"] {
+            assert_eq!(status(own).await, 200, "{own}");
+        }
+        for other in
+            ["rebound.example:8080", "localhost.example", "127.0.0.1.example", "10.0.0.1", "[::2]", "", "a b"]
+        {
+            assert_eq!(status(other).await, 403, "{other}");
+        }
+        let guarded = builder().set("jackdaw.test.hooks.token", "geheim").start().await.unwrap();
+        let token = "Authorization: Bearer geheim\r\n";
+        assert_eq!(call_as(&guarded, "kafka:8080", "GET", "/hooks/faults", token, "").await.0, 200);
     }
 
     #[tokio::test]
