@@ -170,6 +170,11 @@ pub enum Reply<T> {
     Now(T),
     /// The response has to wait for the disk or for new records.
     Later(Later<T>),
+    /// The same, but the client is held back at once: its next request does not overlap with this one.
+    LaterAndHeld {
+        mute: Duration,
+        answer: Later<T>,
+    },
     /// The last response of the connection, because a login failed.
     Last(Later<T>),
     /// The last response of the connection, for another reason, which is for the log.
@@ -631,6 +636,10 @@ fn serve<R: Handler, F: Future<Output = Reply<R::Response>> + Send>(
             Reply::Later(answer) => {
                 Reply::Later(finished::<R>(answer, (room, metered), version, correlation_id, requests))
             }
+            Reply::LaterAndHeld { mute, answer } => Reply::LaterAndHeld {
+                mute,
+                answer: finished::<R>(answer, (room, metered), version, correlation_id, requests),
+            },
             Reply::Last(answer) => {
                 Reply::Last(finished::<R>(answer, (room, metered), version, correlation_id, requests))
             }

@@ -83,6 +83,9 @@ async fn refuse<R: Handler>(request: R, context: Context, code: i16) -> Reply<R:
     match request.handle(context.without_rights()).await {
         Reply::Now(answer) => Reply::Now(refused(answer)),
         Reply::Later(answer) => Reply::later(async move { refused(answer.await) }),
+        Reply::LaterAndHeld { mute, answer } => {
+            Reply::LaterAndHeld { mute, answer: Box::pin(async move { refused(answer.await) }) }
+        }
         Reply::Last(answer) => Reply::Last(Box::pin(async move { refused(answer.await) })),
         Reply::LastThenCut(answer, why) => {
             Reply::LastThenCut(Box::pin(async move { refused(answer.await) }), why)
@@ -104,6 +107,7 @@ fn late(reply: Reply<Answer>, delay: Duration, stopping: Stopping) -> Reply<Answ
     match reply {
         Reply::Now(answer) => Reply::Later(late(Box::pin(ready(answer)))),
         Reply::Later(answer) => Reply::Later(late(answer)),
+        Reply::LaterAndHeld { mute, answer } => Reply::LaterAndHeld { mute, answer: late(answer) },
         Reply::Last(answer) => Reply::Last(late(answer)),
         Reply::LastThenCut(answer, why) => Reply::LastThenCut(late(answer), why),
         silent @ (Reply::Silence { .. } | Reply::Close(_)) => silent,
@@ -114,7 +118,10 @@ fn late(reply: Reply<Answer>, delay: Duration, stopping: Stopping) -> Reply<Answ
 async fn settle(reply: Reply<Answer>) {
     match reply {
         Reply::Silence { work, .. } => drop(work.await),
-        Reply::Later(answer) | Reply::Last(answer) | Reply::LastThenCut(answer, _) => drop(answer.await),
+        Reply::Later(answer)
+        | Reply::LaterAndHeld { answer, .. }
+        | Reply::Last(answer)
+        | Reply::LastThenCut(answer, _) => drop(answer.await),
         Reply::Now(_) | Reply::Close(_) => {}
     }
 }
@@ -123,9 +130,10 @@ async fn settle(reply: Reply<Answer>) {
 fn last(reply: Reply<Answer>) -> Reply<Answer> {
     match reply {
         Reply::Now(answer) => Reply::LastThenCut(Box::pin(ready(answer)), CUT),
-        Reply::Later(answer) | Reply::Last(answer) | Reply::LastThenCut(answer, _) => {
-            Reply::LastThenCut(answer, CUT)
-        }
+        Reply::Later(answer)
+        | Reply::LaterAndHeld { answer, .. }
+        | Reply::Last(answer)
+        | Reply::LastThenCut(answer, _) => Reply::LastThenCut(answer, CUT),
         Reply::Silence { mute, work } => {
             Reply::Silence { mute, work: Box::pin(async { work.await.and(Err(CUT)) }) }
         }

@@ -97,7 +97,9 @@ impl Handler for ProduceRequest {
             _ if begun.iter().all(BegunTopic::is_refused) => {
                 Reply::Now(Box::pin(answer(begun, held, ctx)).await)
             }
-            _ => Reply::Later(Box::pin(answer(begun, held, ctx))),
+            _ if held.is_zero() => Reply::Later(Box::pin(answer(begun, held, ctx))),
+            // Otherwise the requests behind it would be counted at once, and each told to wait for all before it.
+            _ => Reply::LaterAndHeld { mute: held, answer: Box::pin(answer(begun, held, ctx)) },
         }
     }
 }

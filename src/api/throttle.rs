@@ -354,6 +354,9 @@ pub fn timed(metered: Arc<RequestMeter>, reply: Later<Reply<Answer>>) -> Later<R
     Box::pin(async move {
         match reply.await {
             Reply::Later(answer) => Reply::Later(Box::pin(TimedWork { work: answer, metered: rest })),
+            Reply::LaterAndHeld { mute, answer } => {
+                Reply::LaterAndHeld { mute, answer: Box::pin(TimedWork { work: answer, metered: rest }) }
+            }
             reply @ (Reply::Silence { .. }
             | Reply::Now(_)
             | Reply::Last(_)

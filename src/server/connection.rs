@@ -2,7 +2,8 @@
 //!
 //! A connection serves **one request at a time**, as Kafka does, and clients rely on it: a request sees
 //! the effect of all earlier ones of its connection (rule W19). The exception is Produce. Consecutive
-//! Produce requests overlap: each is queued before the next one is decoded, so that they share a sync.
+//! Produce requests overlap: each is queued before the next one is decoded, so that they share a sync. A request
+//! whose client is held back by a quota is the last one to be read before its answer and the wait.
 //! Responses are sent in the order of the requests (W12). Outstanding responses are written before a
 //! connection is closed.
 //!
@@ -323,6 +324,10 @@ impl<S: Socket> Connection<S> {
             }
             Reply::Now(Err(failure)) => self.fail(pending.row, failure),
             Reply::Later(answer) => self.owed.push_back(OwedAnswer::Waiting { pending, answer, charge }),
+            Reply::LaterAndHeld { mute, answer } => {
+                self.mute(mute);
+                self.owed.push_back(OwedAnswer::Waiting { pending, answer, charge });
+            }
             Reply::Last(answer) => {
                 self.owed.push_back(OwedAnswer::Waiting { pending, answer, charge });
                 self.end = Some(End::LoginFailed);

@@ -76,6 +76,13 @@ fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
                 gate.passed().await;
                 answer
             })),
+            "later-throttled" => Reply::LaterAndHeld {
+                mute: MUTE,
+                answer: Box::pin(async move {
+                    gate.passed().await;
+                    answer
+                }),
+            },
             "slowly" => {
                 gate.passed().await;
                 Reply::Now(answer)

@@ -36,6 +36,23 @@ async fn requests_that_were_begun_before_are_answered_while_a_client_is_held_bac
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_whose_client_is_held_back_overlaps_with_no_other() {
+    let (throttled, behind) = (Gate::new(), Gate::new());
+    let mut client = Stage::new().connect();
+    let both =
+        [ask(OVERLAPPING, 1, "later-throttled", &throttled), ask(OVERLAPPING, 2, "now", &behind)].concat();
+    client.send(&both).await;
+    settle().await;
+    assert_eq!((throttled.begun(), behind.begun()), (1, 0), "its answer is not there yet");
+    throttled.open();
+    assert_eq!(client.correlations().await, [1]);
+    pass(NEARLY).await;
+    assert_eq!(behind.begun(), 0);
+    pass(THE_REST).await;
+    assert_eq!(client.correlations().await, [2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn other_connections_are_served_while_one_is_held_back() {
     let (throttled, other) = (Gate::new(), Gate::new());
     let stage = Stage::new();
