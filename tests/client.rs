@@ -270,6 +270,33 @@ fn every_command_of_administration_comes_in_with_tls_and_a_login_and_needs_no_op
 }
 
 #[test]
+#[cfg(feature = "security")]
+fn a_token_in_a_file_is_a_login_of_commands_that_administer() {
+    /// Of the user ann, without a signature; it ends in the year 2100.
+    const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.";
+    const EXPIRED: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4iLCJleHAiOjEwMDAwMDAwMDB9.";
+    let stage = Stage::with(&[
+        ("listeners", "SASL_PLAINTEXT://localhost:0"),
+        ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+        (
+            "listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config",
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;",
+        ),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    let url = format!("sasl.oauthbearer.token.endpoint.url=file://{}", file.display());
+    let login = ["-X", "security.protocol=SASL_PLAINTEXT", "-X", "sasl.mechanism=OAUTHBEARER", "-X", &url];
+    let list = [&["acl", "list"], &login[..]].concat();
+    std::fs::write(&file, TOKEN).unwrap();
+    stage.run(&[&["topic", "list"], &login[..]].concat());
+    std::fs::write(&file, EXPIRED).unwrap();
+    let (code, why) = stage.refused(&list);
+    assert_eq!(code, 1, "{why}");
+    assert!(why.contains(r#"the token is refused: {"status":"invalid_token"}"#), "{why}");
+}
+
+#[test]
 #[cfg(feature = "client-tls")]
 fn records_are_written_and_read_with_tls_and_a_login() {
     let secured = secured();

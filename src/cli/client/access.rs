@@ -202,7 +202,7 @@ fn pairs(profile: &str, file: &dyn fmt::Display) -> CommandOutcome<Vec<(String, 
     pairs.collect()
 }
 
-fn read(file: &Path) -> CommandOutcome<String> {
+pub(super) fn read(file: &Path) -> CommandOutcome<String> {
     let failed = |error: io::Error| Failure::Usage(format!("{}: {error}", file.display()));
     std::fs::read_to_string(file).map_err(failed)
 }

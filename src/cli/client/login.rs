@@ -1,8 +1,9 @@
 //! TLS and the login of the requests that this program sends itself. They obey the settings that librdkafka has for it.
 
 use std::fmt;
+use std::path::Path;
 
-use super::access::Settings;
+use super::access::{self, Settings};
 use super::{CommandOutcome, Failure, shown};
 use crate::cli::wire::Wire;
 use crate::config::{Mechanism, SecurityProtocol};
@@ -10,7 +11,7 @@ use crate::protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 use crate::security::sasl::scram;
 use crate::security::tls::client::{TlsClient, Unusable};
 use crate::time;
-use crate::types::Secret;
+use crate::types::{ScramHash, Secret};
 
 /// The encryption and the login that a broker asks for.
 pub struct Entry {
@@ -21,22 +22,34 @@ pub struct Entry {
 /// The certificates for connections.
 pub struct Tls(TlsClient);
 
-/// A user, and the mechanism to log in with.
+/// The proof of a user for a mechanism.
 #[derive(Clone, Debug)]
-pub struct Login {
-    mechanism: Mechanism,
-    user: String,
-    password: Secret,
+pub enum Login {
+    Plain {
+        user: String,
+        password: Secret,
+    },
+    Scram {
+        hash: ScramHash,
+        user: String,
+        password: Secret,
+    },
+    /// With OAUTHBEARER.
+    Token(Secret),
 }
 
 const CA: &str = "ssl.ca.location";
 const CERTIFICATE: &str = "ssl.certificate.location";
 const KEY: &str = "ssl.key.location";
+/// Kafka's name of the place of a token, which may be a file.
+const TOKEN_URL: &str = "sasl.oauthbearer.token.endpoint.url";
+/// Not an option, because other users of a machine can read command lines.
+const TOKEN: &str = "JACKDAW_TOKEN";
 
 impl Entry {
     /// Fails if a setting is about something else.
     pub fn of(settings: &Settings) -> CommandOutcome<Entry> {
-        const KNOWN: [&str; 8] = [
+        const KNOWN: [&str; 9] = [
             "security.protocol",
             CA,
             CERTIFICATE,
@@ -45,6 +58,7 @@ impl Entry {
             "sasl.mechanisms",
             "sasl.username",
             "sasl.password",
+            TOKEN_URL,
         ];
         if let Some(name) = settings.binding().find(|name| !KNOWN.contains(name)) {
             let known = KNOWN.join(", ");
@@ -89,23 +103,45 @@ impl Tls {
 impl Login {
     fn of(settings: &Settings) -> CommandOutcome<Login> {
         let mechanism = settings.get("sasl.mechanism");
-        let mechanism = mechanism
-            .and_then(Mechanism::named)
-            .ok_or_else(|| usage("-X sasl.mechanism: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"))?;
-        let given =
-            |name: &str| settings.get(name).ok_or_else(|| usage(format_args!("-X {name} is missing")));
-        let user = given("sasl.username")?.to_owned();
+        let mechanism = mechanism.and_then(Mechanism::named).ok_or_else(|| {
+            usage("-X sasl.mechanism: expected PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER")
+        })?;
+        match mechanism {
+            Mechanism::Plain => {
+                let (user, password) = Login::user(settings)?;
+                Ok(Login::Plain { user, password })
+            }
+            Mechanism::Scram(hash) => {
+                let (user, password) = Login::user(settings)?;
+                Ok(Login::Scram { hash, user, password })
+            }
+            Mechanism::OauthBearer => {
+                let given = std::env::var(TOKEN).ok();
+                Ok(Login::Token(token(settings.get(TOKEN_URL), given)?))
+            }
+        }
+    }
+
+    fn user(settings: &Settings) -> CommandOutcome<(String, Secret)> {
+        let user = settings.get("sasl.username").ok_or_else(|| usage("-X sasl.username is missing"))?;
         let password = settings.get("sasl.password").ok_or_else(|| {
             usage("sasl.password is missing: set JACKDAW_PASSWORD, --user-password-file or -X sasl.password")
         })?;
-        let password = Secret::new(password);
-        Ok(Login { mechanism, user, password })
+        Ok((user.to_owned(), Secret::new(password)))
+    }
+
+    fn mechanism(&self) -> Mechanism {
+        match self {
+            Login::Plain { .. } => Mechanism::Plain,
+            Login::Scram { hash, .. } => Mechanism::Scram(*hash),
+            Login::Token(_) => Mechanism::OauthBearer,
+        }
     }
 
     /// Logs in on a new connection.
     pub fn perform(&self, wire: &mut Wire, address: &str) -> CommandOutcome {
         let refused = |why: &dyn fmt::Display| Failure::refused(format_args!("{address}: {why}"));
-        let handshake = SaslHandshakeRequest { mechanism: self.mechanism.to_string() };
+        let handshake = SaslHandshakeRequest { mechanism: self.mechanism().to_string() };
         let answer = wire.call(1, &handshake).map_err(|error| Failure::no_answer(address, &error))?;
         if answer.error_code != 0 {
             let offered = shown(&answer.mechanisms.join(", "));
@@ -122,12 +158,14 @@ impl Login {
                 }
             }
         };
-        let password = String::from_utf8_lossy(self.password.bytes());
-        match self.mechanism {
-            Mechanism::Plain => send(format!("\0{}\0{password}", self.user).as_bytes()).map(drop),
-            Mechanism::Scram(hash) => {
+        match self {
+            Login::Plain { user, password } => {
+                send(&[&b"\0"[..], user.as_bytes(), b"\0", password.bytes()].concat()).map(drop)
+            }
+            Login::Scram { hash, user, password } => {
                 let nonce = time::random_uuid().to_string();
-                let client = scram::Client::new(hash, &self.user, &password, &nonce);
+                let password = String::from_utf8_lossy(password.bytes());
+                let client = scram::Client::new(*hash, user, &password, &nonce);
                 let challenge = send(client.first_message().as_bytes())?;
                 let proved = client
                     .prove(&challenge)
@@ -142,9 +180,41 @@ impl Login {
                     ))
                 }
             }
-            Mechanism::OauthBearer => Err(usage("-X sasl.mechanism: OAUTHBEARER is not implemented")),
+            Login::Token(token) => {
+                let answer = send(&[&b"n,,\x01auth=Bearer "[..], token.bytes(), b"\x01\x01"].concat())?;
+                if answer.is_empty() {
+                    return Ok(());
+                }
+                let status = shown(&String::from_utf8_lossy(&answer));
+                Err(refused(&format_args!("the token is refused: {status}")))
+            }
         }
     }
+}
+
+/// The token of OAUTHBEARER: that of the environment, else that in a file.
+fn token(url: Option<&str>, given: Option<String>) -> CommandOutcome<Secret> {
+    let read = match (given, url) {
+        (Some(token), _) => token,
+        (None, Some(url)) => {
+            let file = url.strip_prefix("file://").ok_or_else(|| {
+                usage(format_args!("-X {TOKEN_URL}: expected file:// and the path of a file with a token"))
+            })?;
+            access::read(Path::new(file))?
+        }
+        (None, None) => {
+            let why = format_args!("a token is missing: set {TOKEN}, or -X {TOKEN_URL}=file:///PATH");
+            return Err(usage(why));
+        }
+    };
+    let token = read.trim();
+    let is_of_token = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
+    if token.is_empty() || !token.bytes().all(is_of_token) {
+        return Err(usage(
+            "the token is not in the compact form of a JWT: three texts in base64url with dots between",
+        ));
+    }
+    Ok(Secret::new(token))
 }
 
 fn usage(why: impl fmt::Display) -> Failure {
@@ -175,8 +245,32 @@ mod tests {
             ("sasl.password", "geheim"),
         ]);
         let login = entry.unwrap().login.unwrap();
-        assert_eq!((login.mechanism, login.user.as_str()), (Mechanism::Plain, "alice"));
+        assert!(matches!(&login, Login::Plain { user, .. } if user == "alice"));
         assert!(!format!("{login:?}").contains("geheim"));
+    }
+
+    #[test]
+    fn a_token_is_that_of_the_environment_or_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "a.b-c_d.\n").unwrap();
+        let url = format!("file://{}", file.path().display());
+        let of = |url, given: Option<&str>| match token(url, given.map(str::to_owned)) {
+            Ok(token) => String::from_utf8(token.bytes().to_vec()).unwrap(),
+            Err(Failure::Usage(why)) => why,
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(of(Some(url.as_str()), None), "a.b-c_d.");
+        assert_eq!(of(Some(url.as_str()), Some("e.f.g")), "e.f.g");
+        for (url, given, why) in [
+            (None, None, "a token is missing: set JACKDAW_TOKEN, or -X sasl.oauthbearer.token.endpoint.url"),
+            (Some("https://issuer/token"), None, "-X sasl.oauthbearer.token.endpoint.url: expected file://"),
+            (Some("file:///not/there"), None, "/not/there: "),
+            (None, Some(""), "the token is not in the compact form"),
+            (None, Some("a.b.c\u{1}host=x"), "the token is not in the compact form"),
+        ] {
+            let refused = of(url, given);
+            assert!(refused.starts_with(why), "{refused}");
+        }
     }
 
     #[test]
