@@ -101,7 +101,9 @@ impl Node {
             None => services,
         };
         #[cfg(feature = "security")]
-        let services = services.with_token_keys(Arc::new(token_keys(&settings)));
+        let services = services
+            .with_token_keys(Arc::new(token_keys(&settings)))
+            .with_tls(Arc::new(jackdaw::security::tls::Tls::load(&settings).unwrap()));
         let (requests, throttles) = (Arc::clone(&services.requests), Arc::clone(&services.throttles));
         let client_metrics = Arc::clone(&services.client_metrics);
         let hooks = services.faults.clone();

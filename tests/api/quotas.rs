@@ -91,7 +91,7 @@ async fn z5_produce_beyond_the_quota_is_stored_and_answered_with_kafkas_throttle
     assert_eq!(node.partition("t", 0).ends().high_watermark.0, 9);
 }
 
-/// A running Kafka 4.4 says 54 to 98 ms to each of them: it reads the next one after the wait for the one before.
+/// A running Kafka 4.4 says at most 98 ms to each of them: it reads the next one after the wait for the one before.
 #[tokio::test]
 async fn requests_that_are_sent_together_are_not_told_to_wait_for_each_other() {
     const COUNT: usize = 5;

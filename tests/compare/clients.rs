@@ -5,7 +5,7 @@
 //! @no-rights           none of the rights of `rights`
 //! @may-read            the right to read, for all resources, and no other
 //! @not-read            all rights but this one, which is denied
-//! @127.0.3.1           rights that the script gives to this address
+//! @127.0.3.1           rights that the script gives to this address; `@127.0.3.1/2` is another connection from it
 //! ```
 
 use std::net::Ipv4Addr;
@@ -39,7 +39,13 @@ pub fn address(connection: &str) -> Option<Ipv4Addr> {
     let number = |name: &str| OPERATIONS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
     let may = connection.strip_prefix("may-").and_then(number).map(only);
     let not = connection.strip_prefix("not-").and_then(number).map(all_but);
-    may.or(not).or_else(|| connection.parse().ok())
+    may.or(not).or_else(|| connection.split('/').next()?.parse().ok())
+}
+
+/// The client id of a connection.
+pub fn id(connection: &str) -> Option<&str> {
+    let Some(named) = connection.strip_prefix("client-") else { return Some("compare") };
+    named.split('/').next().filter(|id| *id != "null")
 }
 
 fn only(operation: u8) -> Ipv4Addr {

@@ -10,7 +10,7 @@
 //! ONLY=fetch,produce …                                               only some scripts
 //! WITH='a=1 b=2' …                                                   scripts that say `broker a=1 b=2`, whose
 //!                                                                    oracle is `tests/compare/oracle 9392 a=1 b=2`;
-//!                                                                    it knows `logins` and `telemetry`, too
+//!                                                                    it knows `logins` and the other words, too
 //! ```
 //!
 //! A difference is a bug, unless the script lists it below its request with a reason; then it is also in
@@ -34,6 +34,9 @@ mod schema;
 #[cfg(feature = "security")]
 mod scram;
 mod script;
+mod tls;
+#[cfg(feature = "security")]
+mod tokens;
 mod value;
 
 use std::collections::BTreeMap;
@@ -69,19 +72,55 @@ const LOGINS: &[(&str, &str)] = &[
     ("jackdaw.sasl.jaas.file", "tests/compare/logins.jaas"),
 ];
 
+/// The settings of scripts that say `broker tokens`: clients log in with tokens that nobody has signed.
+#[rustfmt::skip]
+const TOKENS: &[(&str, &str)] = &[
+    ("listeners", "PLAINTEXT://127.0.0.1:0,SASL_PLAINTEXT://127.0.0.1:0"),
+    ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+    ("listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config", "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=broker unsecuredValidatorRequiredScope=kafka;"),
+];
+
+/// The settings of scripts that say `broker signed`: clients log in with tokens of an issuer.
+#[rustfmt::skip]
+const SIGNED: &[(&str, &str)] = &[
+    ("listeners", "PLAINTEXT://127.0.0.1:0,SASL_PLAINTEXT://127.0.0.1:0"),
+    ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+    ("sasl.oauthbearer.expected.audience", "kafka"),
+    ("sasl.oauthbearer.expected.issuer", "https://issuer"),
+    ("sasl.oauthbearer.jwks.endpoint.url", concat!("file://", env!("CARGO_MANIFEST_DIR"), "/tests/tokens/keys.json")),
+    ("listener.name.sasl_plaintext.oauthbearer.sasl.server.callback.handler.class", "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler"),
+    ("listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config", "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;"),
+];
+
+/// The settings of scripts that say `broker tls`: a second listener, which asks for certificates of clients.
+#[rustfmt::skip]
+const TLS: &[(&str, &str)] = &[
+    ("listeners", "PLAINTEXT://127.0.0.1:0,SSL://127.0.0.1:0"),
+    ("ssl.client.auth", "requested"),
+    ("ssl.keystore.type", "PEM"),
+    ("ssl.keystore.location", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compare/certificates/server.pem")),
+    ("ssl.truststore.type", "PEM"),
+    ("ssl.truststore.location", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compare/certificates/root.pem")),
+    ("delegation.token.secret.key", "secret"),
+];
+
 /// The setting of scripts that say `broker telemetry`: the metrics of clients are shown on a page.
 const PAGE_OF_METRICS: (&str, &str) = ("jackdaw.http.listener", "localhost:0");
 
 /// All settings of a script, of which its line `broker` has some.
 fn settings_of(line: &str) -> Vec<(&str, &str)> {
-    let (logins, others): (Vec<&str>, Vec<&str>) =
-        line.split_whitespace().partition(|word| *word == "logins");
-    let logins = logins.iter().flat_map(|_| LOGINS.iter().copied());
-    let others = others.into_iter().filter_map(|setting| match setting {
-        "telemetry" => Some(PAGE_OF_METRICS),
-        _ => setting.split_once('='),
-    });
-    SETTINGS.iter().copied().chain(logins).chain(others).collect()
+    SETTINGS.iter().copied().chain(line.split_whitespace().flat_map(settings_of_word)).collect()
+}
+
+fn settings_of_word(word: &str) -> Vec<(&str, &str)> {
+    match word {
+        "logins" => LOGINS.to_vec(),
+        "tokens" => TOKENS.to_vec(),
+        "signed" => SIGNED.to_vec(),
+        "tls" => TLS.to_vec(),
+        "telemetry" => vec![PAGE_OF_METRICS],
+        _ => word.split_once('=').into_iter().collect(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,8 +137,8 @@ async fn every_answer_is_kafkas_or_differs_for_a_reason() {
     let mut unused = plain::rows();
     for (settings, scripts) in &by_settings {
         let node = Node::with(&settings_of(settings)).await;
-        let logins = node.listening().nth(1).map(|address| address.to_string());
-        let mut ours = Player::new(&node.address.to_string(), logins, Some(node.store.clone())).await;
+        let second = node.listening().nth(1).map(|address| address.to_string());
+        let mut ours = Player::new(&node.address.to_string(), second, Some(node.store.clone())).await;
         wrong.extend(differences_of(scripts, &mut ours).await);
         unused.retain(|row| !ours.plain.used.contains(row));
     }
@@ -112,7 +151,8 @@ async fn every_answer_is_kafkas_or_differs_for_a_reason() {
 
 /// Without the feature `security` nobody can log in.
 fn can_be_played(script: &Script) -> bool {
-    cfg!(feature = "security") || !script.settings.contains("logins")
+    let asks_for = |login| script.settings.split_whitespace().any(|word| word == login);
+    cfg!(feature = "security") || !["logins", "tokens", "signed", "tls"].into_iter().any(asks_for)
 }
 
 async fn differences_of(scripts: &[Script], ours: &mut Player) -> Vec<String> {
@@ -135,7 +175,7 @@ async fn differences_of(scripts: &[Script], ours: &mut Player) -> Vec<String> {
     wrong
 }
 
-/// The listener of the oracle at which clients log in.
+/// The listener of the oracle at which clients log in, or which has TLS.
 fn next_port(address: &str) -> String {
     let mut next: SocketAddr = address.parse().expect("an address");
     next.set_port(next.port() + 1);

@@ -27,6 +27,8 @@ enum As {
     Time,
     /// The minutes from now until a time. Zero and negative values stay as they are.
     Minutes,
+    /// The most minutes that a time may be long. Whole minutes stay as they are.
+    Length,
 }
 
 /// API, field, replacement, reason.
@@ -90,6 +92,7 @@ const VOLATILE: &[(&str, &str, As, &str)] = &[
     ("DescribeDelegationToken", "tokens.max_timestamp", As::Minutes, "a time that follows from now"),
     ("DescribeDelegationToken", "tokens.token_id", As::Own("a token id"), "drawn by the broker"),
     ("DescribeDelegationToken", "tokens.hmac", As::Own("an HMAC"), "made from the token id"),
+    ("SaslAuthenticate", "session_lifetime_ms", As::Length, "a token ends at a second"),
     ("WriteTxnMarkers", "markers.producer_id", As::Named, "handed out in turn"),
     ("Fetch", "responses.partitions.aborted_transactions.producer_id", As::Named, "handed out in turn"),
     ("Fetch", "responses.partitions.records.producer", As::Named, "handed out in turn"),
@@ -249,6 +252,12 @@ impl Plain {
                 Some(time) if time > 0 => {
                     let minutes = (time - Clock::machine().now().0 + MINUTE_MS / 2).div_euclid(MINUTE_MS);
                     json!(format!("<in {minutes} minutes>"))
+                }
+                _ => value,
+            },
+            As::Length => match value.as_i64() {
+                Some(length) if length % MINUTE_MS != 0 => {
+                    json!(format!("<at most {} minutes>", length.div_euclid(MINUTE_MS) + 1))
                 }
                 _ => value,
             },

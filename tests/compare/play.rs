@@ -7,8 +7,8 @@ use std::time::Duration;
 use jackdaw::storage::Store;
 use jackdaw::time::{self, Clock};
 use serde_json::{Value as Json, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 use super::clients;
 use super::codec;
@@ -18,6 +18,7 @@ use super::plain::Plain;
 use super::records;
 use super::schema::Kind;
 use super::script::{Act, Request, Script, Step};
+use super::tls;
 use super::value::{Names, Value, fill};
 
 /// Long enough for every request that is answered at all.
@@ -26,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Repeated requests that are sent before the first answer is read.
 const TOGETHER: usize = 500;
-/// The beginnings of the names of connections to the listener for logins.
-const LOGINS: [&str; 3] = ["sasl", "user-", "token-"];
+/// The beginnings of the names of connections to the listener for logins, or with TLS.
+const SECOND: [&str; 4] = ["sasl", "user-", "token-", "tls-"];
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// By the number of the step.
@@ -35,8 +36,8 @@ pub type Answers = BTreeMap<usize, Json>;
 
 pub struct Player {
     address: String,
-    /// The listener at which clients log in.
-    logins: Option<String>,
+    /// The listener at which clients log in, or which has TLS.
+    second: Option<String>,
     /// The store of our broker. Its position shows whether a request has changed anything.
     store: Option<Store>,
     connections: BTreeMap<String, Connection>,
@@ -44,8 +45,12 @@ pub struct Player {
     pub plain: Plain,
 }
 
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
 struct Connection {
-    socket: TcpStream,
+    socket: Box<dyn Socket>,
     /// The request that was sent and is not answered yet.
     waits: Option<(String, i16)>,
     /// The answer to a login that has failed, which is the answer to all requests then.
@@ -54,11 +59,11 @@ struct Connection {
 
 impl Player {
     /// Waits until the broker has a coordinator and assigns producer ids.
-    pub async fn new(address: &str, logins: Option<String>, store: Option<Store>) -> Player {
+    pub async fn new(address: &str, second: Option<String>, store: Option<Store>) -> Player {
         let (host, port) = address.rsplit_once(':').expect("HOST:PORT");
         let mut player = Player {
             address: address.to_owned(),
-            logins,
+            second,
             store,
             connections: BTreeMap::new(),
             names: Names::new(),
@@ -192,7 +197,14 @@ impl Player {
     async fn answer(&mut self, step: &Step, api: &str, version: i16) -> Json {
         let answer = self.receive(&step.connection, api, version).await;
         let answer = self.learn(step, "auth_bytes", answer);
-        self.plain.of(api, answer)
+        let mut answer = self.plain.of(api, answer);
+        for path in &step.some {
+            let number = answer.pointer_mut(&format!("/{}", path.replace('.', "/")));
+            if let Some(number) = number.filter(|number| number.as_i64().is_some_and(|number| number > 0)) {
+                *number = json!("<some>");
+            }
+        }
+        answer
     }
 
     /// Takes the variables of a step from an answer, which may have a message of a login.
@@ -237,7 +249,13 @@ impl Player {
         frame.extend(message.key.expect("a key").to_be_bytes());
         frame.extend(version.to_be_bytes());
         frame.extend(7_i32.to_be_bytes());
-        frame.extend(b"\0\x07compare");
+        match clients::id(connection) {
+            Some(id) => {
+                frame.extend(u16::try_from(id.len()).expect("a short id").to_be_bytes());
+                frame.extend(id.as_bytes());
+            }
+            None => frame.extend((-1_i16).to_be_bytes()),
+        }
         if codec::is_flexible(message, version) {
             frame.push(0);
         }
@@ -256,18 +274,25 @@ impl Player {
         let length = u32::try_from(frame.len()).expect("a short request").to_be_bytes();
         // A closed connection is noticed when the answer is read.
         let _ = open.socket.write_all(&[&length[..], frame].concat()).await;
+        let _ = open.socket.flush().await;
     }
 
     /// A client with rights of its own comes from an address of its own.
-    async fn connect(&self, connection: &str) -> TcpStream {
-        let logs_in = LOGINS.iter().any(|name| connection.starts_with(name));
-        let listener = if logs_in { self.logins.as_ref() } else { Some(&self.address) };
-        let broker = listener.expect("a listener for logins: broker logins").parse().expect("an address");
+    async fn connect(&self, connection: &str) -> Box<dyn Socket> {
+        let is_second = SECOND.iter().any(|name| connection.starts_with(name));
+        let listener = if is_second { self.second.as_ref() } else { Some(&self.address) };
+        let broker = listener.expect("a second listener: broker logins").parse().expect("an address");
         let socket = TcpSocket::new_v4().expect("a socket");
         if let Some(address) = clients::address(connection) {
             socket.bind((address, 0).into()).expect("an address of this machine");
         }
-        socket.connect(broker).await.expect("the broker is there")
+        let socket = socket.connect(broker).await.expect("the broker is there");
+        let Some(certificate) = tls::certificate(connection) else { return Box::new(socket) };
+        match tls::shake_hands(socket, certificate).await {
+            Ok(socket) => Box::new(socket),
+            // A connection that ends at once.
+            Err(_) => Box::new(tokio::io::empty()),
+        }
     }
 
     /// The next frame, or what happens instead.
@@ -444,9 +469,14 @@ impl Player {
     }
 }
 
-/// A message of a login without what is new in each: the server's part of the nonce, and the proof.
+/// A message of a login without what is new in each: the server's part of the nonce, and the proof. With the client's nonce
+/// `token`, it is a login with a token, whose salt is drawn, too.
 fn shown(text: &str) -> String {
     match (text.split_once(",s="), text.strip_prefix("v=")) {
+        (Some((nonce, rest)), _) if nonce.starts_with("r=token") => {
+            let iterations = rest.split_once(',').map_or("", |(_, iterations)| iterations);
+            format!("r=token<nonce>,s=<salt>,{iterations}")
+        }
         (Some((nonce, rest)), _) if nonce.starts_with("r=abc") => format!("r=abc<nonce>,s={rest}"),
         (_, Some(_)) => "v=<proof>".to_owned(),
         _ => text.to_owned(),

@@ -5,9 +5,9 @@ use flate2::write::GzEncoder;
 use serde_json::{Value as Json, json};
 use std::io::Write;
 
-#[cfg(feature = "security")]
-use super::scram;
 use super::value::Value;
+#[cfg(feature = "security")]
+use super::{scram, tokens};
 
 pub type Entries = [(String, Value)];
 
@@ -26,6 +26,10 @@ pub fn bytes_of(value: &Value) -> Vec<u8> {
             "salted" => scram::salted(entries),
             #[cfg(feature = "security")]
             "proof" => scram::proof(entries),
+            #[cfg(feature = "security")]
+            "jwt" => tokens::jwt(entries),
+            #[cfg(feature = "security")]
+            "bearer" => tokens::bearer(entries),
             other => panic!("nothing is called {other}(…)"),
         },
         other => panic!("no bytes: {other:?}"),

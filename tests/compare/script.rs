@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! every version of Fetch                 runs the file once for each version, `$v`; without it, once
-//! broker group.max.size=9 …              settings of the broker beside those of all scripts; `logins` stands for those
-//!                                        of LOGINS in main.rs, `telemetry` for what takes metrics of clients
+//! broker group.max.size=9 …              settings of the broker beside those of all scripts; `logins`, `tokens`,
+//!                                        `signed` and `tls` stand for those of LOGINS, TOKENS, SIGNED and TLS in
+//!                                        main.rs, `telemetry` for what takes metrics of clients
 //! reason batches: Only whole batches …   differences below may name it: `| @batches`
 //! topic t$v 2 retention.ms=1000          created and waited for; its id is `$t.id`
 //! delete t$v                             deleted and waited for
@@ -17,6 +18,7 @@
 //!                                        if it is bytes
 //!   until error_code = 0                 repeated until the answer has this value, which may be `absent`
 //!   times 1000                           sent so many times; the last answer counts
+//!   some throttle_time_ms                a number from one on, which depends on the time
 //!   differs 4-6 error_code: 1 -> 0 | why, for these versions; `absent` is a value too
 //!   differs as above                     the differences of the request above once more
 //! @b send JoinGroup 5 …                  connection b, without waiting
@@ -27,6 +29,9 @@
 //! @no-rights,may-read Fetch v …          sent by each of these clients
 //! @sasl SaslHandshake 1 …                connections whose name begins so are to the listener for logins
 //! @sasl token plain(ann, secret)         bytes without a header, as after a SaslHandshake 0; the answer is bytes, too
+//! @client-a Fetch v …                    sent by a client with the id `a`, not `compare`; `@client-null` has none, and
+//!                                        `@client-a/2` is another connection of it
+//! @tls-ann Fetch v …                      with TLS and the certificate `certificates/ann.pem`; `@tls-none` has none
 //! @user-ann Fetch v …                    sent by a client that has logged in as this user
 //! @token-t Fetch v …                     … with the delegation token of the variables `$t.id` and `$t.hmac`
 //!
@@ -65,6 +70,7 @@ pub struct Step {
     pub lets: Vec<(String, String)>,
     pub until: Option<(String, String)>,
     pub times: usize,
+    pub some: Vec<String>,
     pub differs: Vec<Difference>,
     pub changes_nothing: bool,
 }
@@ -140,6 +146,7 @@ impl Step {
             lets: Vec::new(),
             until: None,
             times: 1,
+            some: Vec::new(),
             differs: Vec::new(),
             changes_nothing: false,
         }
@@ -344,6 +351,7 @@ fn below(step: &mut Step, directive: &str, reasons: &BTreeMap<String, String>) -
             step.until = Some((path.to_owned(), value.to_owned()));
         }
         "times" => step.times = rest.parse().ok()?,
+        "some" => step.some.push(rest.to_owned()),
         "differs" => {
             let (first, _) = rest.split_once(' ')?;
             let (versions, rest) = match Versions::parse(first) {

@@ -44,7 +44,7 @@ failures! {
     NoCertificate "no_certificate"
     /// The client's certificate is not trusted, expired, or not for clients.
     BadCertificate "bad_certificate"
-    /// No rule of `ssl.principal.mapping.rules` matches the client's certificate.
+    /// No rule of `ssl.principal.mapping.rules` matches the client's certificate, or it has no name.
     NoPrincipal "no_principal"
     /// The client broke the protocol.
     Malformed "malformed"

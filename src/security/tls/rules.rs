@@ -61,9 +61,9 @@ impl PrincipalRules {
         Ok(PrincipalRules(rules))
     }
 
-    /// The name of the principal. `None` if no rule matches: the connection is closed.
+    /// The name of the principal. `None` if no rule matches or nothing is left of the name: the connection is closed.
     pub fn apply(&self, name: &str) -> Option<String> {
-        self.0.iter().find_map(|rule| rule.apply(name))
+        self.0.iter().find_map(|rule| rule.apply(name)).filter(|principal| !principal.is_empty())
     }
 }
 
@@ -185,6 +185,11 @@ mod tests {
         ] {
             assert_eq!(mapped(rules, name).as_deref(), Some(expected), "{name}");
         }
+    }
+
+    #[test]
+    fn a_certificate_without_a_name_has_no_principal() {
+        assert_eq!(PrincipalRules::parse("DEFAULT").unwrap().apply(""), None);
     }
 
     #[test]
