@@ -33,7 +33,7 @@ async fn an_order_becomes_an_invoice() -> Result<(), Box<dyn Error>> {
 async fn send(bootstrap: &str, topic: &str, value: &str) -> Result<(), Box<dyn Error>> {
     let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
     let record = FutureRecord::<str, str>::to(topic).payload(value);
-    producer.send(record, Duration::from_secs(30)).await.map_err(|(error, _)| error)?;
+    producer.send(record, Duration::from_secs(60)).await.map_err(|(error, _)| error)?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use jackdaw::{Broker, CutAt, Fault};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The code under test: sends an order, and must not send it twice.
 async fn order(bootstrap: &str, what: &str) -> Result<(), Box<dyn Error>> {

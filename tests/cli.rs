@@ -825,7 +825,7 @@ fn an_unread_log_holds_up_neither_clients_nor_the_end() {
     command.stdout(pipe.try_clone().unwrap()).stderr(pipe);
     let mut broker = Running { child: command.spawn().unwrap(), line: String::new() };
     let clock = Clock::machine();
-    let give_up = clock.monotonic() + Duration::from_secs(60);
+    let give_up = clock.monotonic() + Duration::from_secs(120);
     let mut client = loop {
         match TcpStream::connect(free) {
             Ok(client) => break client,

@@ -22,7 +22,7 @@ use super::tls;
 use super::value::{Names, Value, fill};
 
 /// Long enough for every request that is answered at all.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The pause between two checks of a state that changes by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Repeated requests that are sent before the first answer is read.
