@@ -16,7 +16,7 @@ use super::peer::reason;
 use super::plan::TopicAndPartitions;
 use super::position;
 use super::{CommandOutcome, Connect, Exit, Failure, Output, Session, run, shown};
-use crate::protocol::messages::DeleteGroupsRequest;
+use crate::protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -108,7 +108,12 @@ fn delete(
     for name in groups {
         let request = DeleteGroupsRequest { groups_names: vec![name.clone()] };
         let coordinator = brokers.coordinator(Coordinated::Group, name);
-        let answer = coordinator.and_then(|id| brokers.broker(id)?.call(0..=3, &request));
+        let answer = coordinator.and_then(|id| {
+            brokers.when_ready(
+                |answer: &DeleteGroupsResponse| answer.results.first().map_or(0, |result| result.error_code),
+                |brokers| brokers.broker(id)?.call(0..=3, &request),
+            )
+        });
         let results = match answer {
             Ok(answer) => answer.results,
             // The rows of the groups that are gone already are printed too.

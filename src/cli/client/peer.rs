@@ -136,6 +136,7 @@ fn explained(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::CoordinatorLoadInProgress => "its coordinator is still loading",
         ErrorCode::PolicyViolation => "the settings of the topic forbid it",
         ErrorCode::PreferredLeaderNotAvailable => "the first replica is not in sync",
+        ErrorCode::NoReassignmentInProgress => "no move is under way",
         ErrorCode::EligibleLeadersNotAvailable => "no replica can lead it",
         ErrorCode::UnsupportedVersion => "the broker does not support it",
         ErrorCode::OffsetMetadataTooLarge => "the metadata of the offset is too large",
