@@ -10,7 +10,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
-import org.apache.kafka.common.errors.InvalidProducerEpochException;
+import org.apache.kafka.common.errors.InvalidTxnStateException;
 import org.apache.kafka.common.errors.KafkaStorageException;
 import org.apache.kafka.common.errors.ProducerFencedException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
@@ -122,8 +122,8 @@ public final class HooksTest {
             action.run();
             till.commitTransaction();
             throw new AssertionError("an aborted transaction was committed");
-        } catch (ProducerFencedException | InvalidProducerEpochException expected) {
-            // As after the start of another producer with the same id.
+        } catch (ProducerFencedException | InvalidTxnStateException expected) {
+            // As after the start of another producer with the same id, and after a timeout.
         }
     }
 

@@ -35,6 +35,16 @@ async function main() {
   await hooks.waitForGroup('kitchen', { members: 1 })
   await hooks.waitForNoLag('kitchen', { topic: 'orders', timeout: 30_000 })
 
+  // Deadlines and wrong arguments have their reasons.
+  const late = (error) => error.status === 408 && error.message === 'orders has 2 of 3 records'
+  await assert.rejects(hooks.waitForRecords('orders', 3, 10), late)
+  const wrong = (error) => error instanceof HookError && error.status === 400 && /NO_SUCH_ERROR is no error/.test(error.message)
+  await assert.rejects(hooks.fail('Produce', 'NO_SUCH_ERROR'), wrong)
+  const unused = await hooks.cut('Fetch', 'after-answer', { client: 'nobody' })
+  assert.strictEqual(await hooks.removeFault(unused), true)
+  await hooks.removeAllFaults()
+  assert.deepStrictEqual(await hooks.faults(), [])
+
   // What happens to a cluster happens when the test wants it.
   const joined = () => new Promise((resolve) => {
     const forget = consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => { forget(); resolve(payload.memberId) })
@@ -65,16 +75,6 @@ async function main() {
   await hooks.moveLeader('orders', 0, 1)
   await send('third')
   await producer.disconnect()
-
-  // Deadlines and wrong arguments have their reasons.
-  const late = (error) => error.status === 408 && error.message === 'orders has 2 of 3 records'
-  await assert.rejects(hooks.waitForRecords('orders', 3, 10), late)
-  const wrong = (error) => error instanceof HookError && error.status === 400 && /NO_SUCH_ERROR is no error/.test(error.message)
-  await assert.rejects(hooks.fail('Produce', 'NO_SUCH_ERROR'), wrong)
-  const unused = await hooks.cut('Fetch', 'after-answer', { client: 'nobody' })
-  assert.strictEqual(await hooks.removeFault(unused), true)
-  await hooks.removeAllFaults()
-  assert.deepStrictEqual(await hooks.faults(), [])
 }
 
 main().then(() => process.exit(0), (error) => {

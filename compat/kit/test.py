@@ -53,9 +53,8 @@ assert hooks.wait_for_records('orders', 5) >= 5
 
 # A group reads everything.
 consumer = Consumer({'bootstrap.servers': bootstrap, 'group.id': 'kitchen', 'auto.offset.reset': 'earliest',
-                     'enable.auto.commit': False, 'heartbeat.interval.ms': 100})
-assigned = []
-consumer.subscribe(['orders'], on_assign=lambda _, partitions: assigned.append(partitions))
+                     'enable.auto.commit': False})
+consumer.subscribe(['orders'])
 read = 0
 while read < 5:
     message = consumer.poll(30)
@@ -75,21 +74,27 @@ except KafkaException as error:
     assert error.args[0].name() == 'UNKNOWN_MEMBER_ID', error
 else:
     raise AssertionError('the commit was refused')
-
+consumer.close()
 
 # What happens to a cluster happens when the test wants it.
-def assigned_again_after(action, *arguments):
+assigned = []
+cook = Consumer({'bootstrap.servers': bootstrap, 'group.id': 'bar', 'heartbeat.interval.ms': 100})
+cook.subscribe(['orders'], on_assign=lambda _, partitions: assigned.append(partitions))
+
+
+def assigned_after(action, *arguments):
     before = len(assigned)
     action(*arguments)
     while len(assigned) == before:
-        consumer.poll(0.1)
+        cook.poll(0.1)
 
 
-assigned_again_after(hooks.rebalance, 'kitchen')
-member = consumer.memberid()
-assigned_again_after(hooks.expire_session, 'kitchen', member)
-assert consumer.memberid() != member
-consumer.close()
+assigned_after(cook.poll, 0)
+assigned_after(hooks.rebalance, 'bar')
+member = cook.memberid()
+assigned_after(hooks.expire_session, 'bar', member)
+assert cook.memberid() != member
+cook.close()
 
 
 def in_transaction():
