@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::weight::{entry, text};
-use crate::types::acl::Grant;
-use crate::types::{AclBinding, Acls};
+use super::weight::{entry, shared_text};
+use crate::types::acl::{Grant, Grants};
+use crate::types::{AclBinding, Acls, SharedSet};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoredAcls {
@@ -51,7 +51,7 @@ fn sum<'a>(bindings: impl Iterator<Item = &'a AclBinding>) -> (usize, usize) {
 /// The memory of a binding that has its name and principal alone.
 pub fn weigh(binding: &AclBinding) -> usize {
     let AclBinding { name, principal, host, .. } = binding;
-    let by_name = text(name) + entry::<Arc<str>, usize>();
-    let by_principal = text(principal) + entry::<Arc<str>, usize>();
-    by_name + by_principal + text(host) + entry::<Grant, ()>()
+    let by_name = shared_text(name) + entry::<Arc<str>, Grants>();
+    let by_principal = shared_text(principal) + entry::<Arc<str>, SharedSet<Grant>>();
+    by_name + by_principal + shared_text(host) + entry::<Grant, ()>()
 }

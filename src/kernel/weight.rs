@@ -3,6 +3,7 @@
 //! that is really allocated.
 
 use std::ops::{AddAssign, SubAssign};
+use std::sync::Arc;
 
 use super::group::Opaque;
 
@@ -54,6 +55,11 @@ pub const fn btree_node<K, V>() -> usize {
 
 pub fn text(text: &str) -> usize {
     bytes(text.as_bytes())
+}
+
+/// The memory of a text with the counts of its owners.
+pub fn shared_text(text: &Arc<str>) -> usize {
+    allocated(2 * size_of::<usize>() + text.len())
 }
 
 pub fn bytes(bytes: &[u8]) -> usize {

@@ -1,6 +1,6 @@
 //! The cost of a change to one topic does not depend on the number of topics. It is counted in bytes
-//! allocated by this thread, which are the same on every machine. The same holds for a commit to a group. Also checks
-//! the memory of producers, groups, transactional ids, credentials and tokens.
+//! allocated by this thread, which are the same on every machine. The same holds for a commit to a group and for an
+//! access control list. Also checks the memory of producers, groups, transactional ids, credentials, lists and tokens.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -14,16 +14,19 @@ use jackdaw::kernel::{
     Place, ProducerStamp, Shard,
 };
 use jackdaw::protocol::messages::MetadataRequest;
+use jackdaw::protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
 use jackdaw::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use jackdaw::protocol::messages::delete_acls_request::{DeleteAclsFilter, DeleteAclsRequest};
 use jackdaw::protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use jackdaw::protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use jackdaw::storage::Location;
 use jackdaw::time::Clock;
+use jackdaw::types::acl::{AclOperation, PatternType, Permission, ResourceType};
 use jackdaw::types::{
-    DelegationToken, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, ScramCredential, ScramHash,
-    Secret, Timestamp, TopicPartition, Uuid,
+    AclBinding, DelegationToken, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, ScramCredential,
+    ScramHash, Secret, Timestamp, TopicPartition, Uuid,
 };
 
 #[path = "../counting/mod.rs"]
@@ -182,6 +185,101 @@ fn credentials_take_no_more_memory_than_the_kernel_counts() {
     // The system's allocator takes more than it was asked for.
     assert!((account / 3 * 2..=account).contains(&held), "{held} bytes are held, {account} are counted");
     assert_eq!(alter(None), 0);
+}
+
+/// A list for a topic and a principal of its own.
+fn acl(number: u32) -> AclBinding {
+    AclBinding {
+        resource_type: ResourceType::TOPIC,
+        pattern_type: if number.is_multiple_of(2) { PatternType::LITERAL } else { PatternType::PREFIXED },
+        name: format!("team.{}_orders.{number}", number % 7).into(),
+        principal: format!("User:user-{number}").into(),
+        host: "10.0.0.0/8".into(),
+        operation: AclOperation::READ,
+        permission: Permission::ALLOW,
+    }
+}
+
+#[test]
+fn access_control_lists_take_no_more_memory_than_the_kernel_counts() {
+    // With names and principals of their own, and all for one topic and one principal.
+    let alone: fn(u32) -> AclBinding = acl;
+    let shared: fn(u32) -> AclBinding =
+        |number| AclBinding { host: format!("10.0.{}.{}", number / 256, number % 256).into(), ..acl(0) };
+    for (is_alone, binding) in [(true, alone), (false, shared)] {
+        let mut shard = Shard::new(NodeId(1));
+        let before = ASKED.get() - GIVEN_BACK.get();
+        for number in 0..2_000 {
+            let bindings = vec![binding(number)];
+            shard.apply(Timestamp(0), &Command::AddAcls { bindings }).unwrap();
+        }
+        let account = shard.acls().bytes();
+        let held = usize::try_from(ASKED.get() - GIVEN_BACK.get() - before).unwrap();
+        // The system's allocator takes more than it was asked for.
+        let least = if is_alone { account / 3 * 2 } else { 0 };
+        assert!((least..=account).contains(&held), "{held} bytes are held, {account} are counted");
+        let bindings = (0..2_000).map(binding).collect();
+        shard.apply(Timestamp(0), &Command::RemoveAcls { bindings }).unwrap();
+        assert_eq!((shard.acls().bytes(), shard.acls().all().len()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn an_access_control_list_costs_at_most_twice_as_much_among_ten_thousand_as_among_a_hundred() {
+    let settings = [
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("allow.everyone.if.no.acl.found", "true"),
+    ];
+    let node = Node::with(&settings).await;
+    let mut client = node.client().await;
+    let changed = 20_000..20_100;
+    // One-time allocations happen here.
+    create_and_delete_acls(&mut client, changed.clone()).await;
+    let mut costs = Vec::new();
+    for others in [0..100, 100..10_000] {
+        node.store.add_acls(others.clone().map(acl).collect()).await.unwrap();
+        assert_eq!(node.store.acls().all().len(), others.end as usize);
+        costs.push(create_and_delete_acls(&mut client, changed.clone()).await);
+    }
+    for (change, (few, many)) in ["create", "delete"].into_iter().zip(costs[0].into_iter().zip(costs[1])) {
+        assert!(many <= 2 * few, "{change}: {few} bytes among a hundred, {many} among ten thousand");
+    }
+}
+
+/// The cost of creating and of deleting lists one by one, including the client.
+async fn create_and_delete_acls(client: &mut Client, numbers: Range<u32>) -> [u64; 2] {
+    let begun = ASKED.get();
+    for number in numbers.clone() {
+        let AclBinding { resource_type, pattern_type, name, principal, host, operation, permission } =
+            acl(number);
+        let creation = AclCreation {
+            resource_type: resource_type.0,
+            resource_name: name.to_string(),
+            resource_pattern_type: pattern_type.0,
+            principal: principal.to_string(),
+            host: host.to_string(),
+            operation: operation.0,
+            permission_type: permission.0,
+        };
+        let created = client.call(3, CreateAclsRequest { creations: vec![creation] }).await;
+        assert_eq!(created.results[0].error_code, 0);
+    }
+    let created = ASKED.get();
+    for number in numbers {
+        let AclBinding { resource_type, pattern_type, name, operation, permission, .. } = acl(number);
+        let filter = DeleteAclsFilter {
+            resource_type_filter: resource_type.0,
+            resource_name_filter: Some(name.to_string()),
+            pattern_type_filter: pattern_type.0,
+            principal_filter: None,
+            host_filter: None,
+            operation: operation.0,
+            permission_type: permission.0,
+        };
+        let deleted = client.call(3, DeleteAclsRequest { filters: vec![filter] }).await;
+        assert_eq!(deleted.filter_results[0].matching_acls.len(), 1);
+    }
+    [created - begun, ASKED.get() - created]
 }
 
 #[test]
