@@ -63,6 +63,26 @@ export class Hooks {
   /** Waits until a fault has met all of its requests. */
   waitForFault(fault: number, timeout?: number): Promise<void>;
 
+  /** Makes all members of a group join again. */
+  rebalance(group: string): Promise<void>;
+  /** Ends the session of a member, by its member id, group.instance.id or client id. */
+  expireSession(group: string, member: string): Promise<void>;
+  /** Fences the producer of a transactional id, as another one that starts with the same id does. */
+  fenceProducer(transactionalId: string): Promise<void>;
+  /** Aborts the open transaction of a transactional id, as its timeout does. */
+  abortTransaction(transactionalId: string): Promise<void>;
+  /** Stops a virtual broker, also the only one. These hooks stay reachable. */
+  stopBroker(broker: number): Promise<void>;
+  /** Starts a virtual broker that was stopped, at its old addresses. */
+  startBroker(broker: number): Promise<void>;
+  /** Makes a running virtual broker the leader of a partition. */
+  moveLeader(topic: string, partition: number, broker: number): Promise<void>;
+  /** Refuses records as on a full disk. Nothing is written. */
+  fillDisk(): Promise<void>;
+  freeDisk(): Promise<void>;
+  /** Turns the broker's clock forward, and ends what is overdue then. */
+  turnClock(ms: number): Promise<void>;
+
   /** Waits until a topic has at least this many records, and returns their number. */
   waitForRecords(topic: string, records: number, timeout?: number): Promise<number>;
   /** Waits until a group is in a state, Stable if you name none, and has this many members. */

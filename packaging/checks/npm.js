@@ -31,8 +31,7 @@ async function checkHooks() {
 
   const types = readFileSync(installed.resolve('jackdaw/hooks').replace(/\.cjs$/, '.d.cts'), 'utf8');
   const declared = [...types.matchAll(/^  (\w+)\(.*\).*;$/gm)].map((method) => method[1]);
-  assert.deepStrictEqual(declared.filter((name) => !Object.hasOwn(Hooks.prototype, name)), [], 'declared, but not there');
-  assert.ok(declared.includes('waitForNoLag'));
+  assert.deepStrictEqual(declared.sort(), Object.getOwnPropertyNames(Hooks.prototype).sort());
 }
 
 async function main() {
