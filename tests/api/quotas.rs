@@ -93,7 +93,7 @@ async fn z5_produce_beyond_the_quota_is_stored_and_answered_with_kafkas_throttle
 
 /// A running Kafka 4.4 says at most 98 ms to each of them: it reads the next one after the wait for the one before.
 #[tokio::test]
-async fn requests_that_are_sent_together_are_not_told_to_wait_for_each_other() {
+async fn requests_that_are_sent_together_do_not_wait_for_each_other() {
     const COUNT: usize = 5;
     let node = Node::start().await;
     node.topic("t", 1).await;
