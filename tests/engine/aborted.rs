@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jackdaw::config::Durability;
 use jackdaw::kernel::{Applied, Command, EndTransaction, EndedBy, ProducerAt};
-use jackdaw::record::{self, BatchBuilder, Marker};
+use jackdaw::record::{self, BatchBuilder};
 use jackdaw::storage::local::fs::{Fault, Fs, Open, Operation, SimFs};
 use jackdaw::storage::local::inspect;
 use jackdaw::storage::{Isolation, LogError, Partition, ReadRange, Store};
-use jackdaw::types::{AbortedTransaction, Offset, ProducerId, Timestamp, TransactionEnd};
+use jackdaw::types::{Offset, Timestamp, TransactionEnd};
 
 use crate::damage::write_whole;
-use crate::disk::{checked, files, look, make_topic, now, options, producer_of};
+use crate::disk::{checked, committed_offsets, files, look, make_topic, now, options, producer_of};
 use crate::random::Random;
 
 const IDS: [&str; 4] = ["one", "two", "three", "four"];
@@ -140,50 +139,6 @@ impl Log {
             );
         }
     }
-}
-
-/// The offsets of the records that a consumer with read_committed keeps.
-pub fn committed_offsets(
-    partition: &Arc<Partition>,
-    from: i64,
-    most: usize,
-) -> Result<BTreeSet<i64>, LogError> {
-    let (mut seen, mut next) = (BTreeSet::new(), Offset(from));
-    loop {
-        let isolation = Isolation::ReadCommitted;
-        let range =
-            ReadRange { from: next, max_bytes: most, at_least_one_batch: true, isolation, listed: false };
-        let answer = now(partition.read(range))?;
-        if answer.records.is_empty() {
-            return Ok(seen);
-        }
-        let aborted = now(partition.aborted(next..answer.next))?;
-        seen.extend(kept(&answer.to_bytes().unwrap(), aborted).into_iter().filter(|offset| *offset >= from));
-        next = answer.next;
-    }
-}
-
-/// The filter of every client (the Java client's `CompletedFetch`).
-fn kept(answer: &Bytes, mut aborted: Vec<AbortedTransaction>) -> Vec<i64> {
-    assert!(aborted.is_sorted_by_key(|transaction| transaction.last), "in the order of the markers");
-    aborted.sort_by_key(|transaction| transaction.first);
-    let mut aborted = aborted.into_iter().peekable();
-    let (mut skipped, mut kept) = (BTreeSet::<ProducerId>::new(), Vec::new());
-    for batch in record::batches(answer) {
-        let (header, batch) = batch.unwrap();
-        let last = header.last_offset().unwrap();
-        while let Some(transaction) = aborted.next_if(|transaction| transaction.first <= last) {
-            skipped.insert(transaction.producer);
-        }
-        if let Some(marker) = Marker::of_batch(&batch) {
-            if marker.end == TransactionEnd::Abort {
-                skipped.remove(&marker.producer);
-            }
-        } else if !skipped.contains(&header.producer_id) {
-            kept.extend(header.base_offset.0..=last.0);
-        }
-    }
-    kept
 }
 
 #[test]

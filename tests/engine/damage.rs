@@ -15,8 +15,9 @@ use jackdaw::storage::{LogError, NewTopic, Partition, Store, StoreOptions};
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp, TransactionEnd};
 
-use crate::aborted::committed_offsets;
-use crate::disk::{batch, checked, files, make_topic, now, open, options, producer_of, values};
+use crate::disk::{
+    batch, checked, committed_offsets, files, make_topic, now, open, options, producer_of, values,
+};
 use crate::history::{commit, committed, submit};
 
 /// A data directory, and the records that were acknowledged before its end.

@@ -1,6 +1,6 @@
 //! Stores on simulated disks, and batches for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::kernel::{Applied, Command, InitTransaction, ProducerAt};
-use jackdaw::record::{self, BatchBuilder, Checked, Header, Rules};
+use jackdaw::record::{self, BatchBuilder, Checked, Header, Marker, Rules};
 use jackdaw::storage::local::fs::{Fs, SimFs};
 use jackdaw::storage::local::inspect::{Report, verify};
 use jackdaw::storage::{
@@ -16,7 +16,9 @@ use jackdaw::storage::{
     Tuning,
 };
 use jackdaw::time::Clock;
-use jackdaw::types::{Offset, ProducerEpoch, ProducerId, Timestamp, Uuid};
+use jackdaw::types::{
+    AbortedTransaction, Offset, ProducerEpoch, ProducerId, Timestamp, TransactionEnd, Uuid,
+};
 
 /// Small enough that short histories roll segments, take snapshots and recycle journal files.
 pub const SMALL: Tuning = Tuning {
@@ -148,4 +150,48 @@ pub fn files(fs: &SimFs, dir: &Path) -> Vec<PathBuf> {
 /// The report of `jackdaw log verify`.
 pub fn look(fs: &SimFs) -> Report {
     verify(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("data")).unwrap()
+}
+
+/// The offsets of the records that a consumer with read_committed keeps.
+pub fn committed_offsets(
+    partition: &Arc<Partition>,
+    from: i64,
+    most: usize,
+) -> Result<BTreeSet<i64>, LogError> {
+    let (mut seen, mut next) = (BTreeSet::new(), Offset(from));
+    loop {
+        let isolation = Isolation::ReadCommitted;
+        let range =
+            ReadRange { from: next, max_bytes: most, at_least_one_batch: true, isolation, listed: false };
+        let answer = now(partition.read(range))?;
+        if answer.records.is_empty() {
+            return Ok(seen);
+        }
+        let aborted = now(partition.aborted(next..answer.next))?;
+        seen.extend(kept(&answer.to_bytes().unwrap(), aborted).into_iter().filter(|offset| *offset >= from));
+        next = answer.next;
+    }
+}
+
+/// The filter of every client (the Java client's `CompletedFetch`).
+fn kept(answer: &Bytes, mut aborted: Vec<AbortedTransaction>) -> Vec<i64> {
+    assert!(aborted.is_sorted_by_key(|transaction| transaction.last), "in the order of the markers");
+    aborted.sort_by_key(|transaction| transaction.first);
+    let mut aborted = aborted.into_iter().peekable();
+    let (mut skipped, mut kept) = (BTreeSet::<ProducerId>::new(), Vec::new());
+    for batch in record::batches(answer) {
+        let (header, batch) = batch.unwrap();
+        let last = header.last_offset().unwrap();
+        while let Some(transaction) = aborted.next_if(|transaction| transaction.first <= last) {
+            skipped.insert(transaction.producer);
+        }
+        if let Some(marker) = Marker::of_batch(&batch) {
+            if marker.end == TransactionEnd::Abort {
+                skipped.remove(&marker.producer);
+            }
+        } else if !skipped.contains(&header.producer_id) {
+            kept.extend(header.base_offset.0..=last.0);
+        }
+    }
+    kept
 }

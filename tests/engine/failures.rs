@@ -14,9 +14,8 @@ use jackdaw::storage::{AppendError, NewTopic, Partition, Store, StoreError, Topi
 use jackdaw::types::{Offset, Timestamp, TopicId, TransactionEnd};
 use rustix::io::Errno;
 
-use crate::aborted::committed_offsets;
 use crate::damage::PAYER;
-use crate::disk::{batch, checked, now, open, options, values};
+use crate::disk::{batch, checked, committed_offsets, now, open, options, values};
 use crate::history::{commit, committed, submit};
 
 const ERRORS: [Errno; 7] =

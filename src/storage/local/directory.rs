@@ -184,7 +184,9 @@ impl Directory {
 
     /// The size and free space of its disk; `None` if unknown, or in memory.
     pub(super) fn space(&self) -> Option<fs::Space> {
-        let space = self.measured(*self.filled.lock().ignoring_poison());
+        // The lock is not held meanwhile: a slow disk would hold writers up.
+        let filled = *self.filled.lock().ignoring_poison();
+        let space = self.measured(filled);
         space.ok().filter(|space| space.total < u64::MAX)
     }
 
