@@ -14,4 +14,4 @@ for page in pages:
         if not re.match(r"[a-z]+:", link) and not (target.is_relative_to(folder) and target.exists()):
             dead.append(f"{page.relative_to(folder)}: {link}")
 print(f"{len(pages)} pages")
-sys.exit("\n".join(dead))
+sys.exit("\n".join(dead) or None)
