@@ -170,7 +170,8 @@ pub enum Reply<T> {
     Now(T),
     /// The response has to wait for the disk or for new records.
     Later(Later<T>),
-    /// The same, but the client is held back at once: its next request does not overlap with this one.
+    /// The same, but the client is held back at once and not from the answer on. A request that is decoded already is
+    /// begun all the same.
     LaterAndHeld {
         mute: Duration,
         answer: Later<T>,

@@ -33,7 +33,7 @@ pub struct TestHooks {
     faults: Arc<Faults>,
     store: Store,
     coordinators: Coordinators,
-    /// Gone when the broker has stopped.
+    /// Gone when the `Broker` is dropped.
     brokers: Option<Weak<dyn VirtualBrokers>>,
 }
 

@@ -98,7 +98,7 @@ impl Handler for ProduceRequest {
                 Reply::Now(Box::pin(answer(begun, held, ctx)).await)
             }
             _ if held.is_zero() => Reply::Later(Box::pin(answer(begun, held, ctx))),
-            // Otherwise the requests behind it would be counted at once, and each told to wait for all before it.
+            // Otherwise the requests behind it would be counted at once, and each would wait for all before it.
             _ => Reply::LaterAndHeld { mute: held, answer: Box::pin(answer(begun, held, ctx)) },
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! A connection serves **one request at a time**, as Kafka does, and clients rely on it: a request sees
 //! the effect of all earlier ones of its connection (rule W19). The exception is Produce. Consecutive
-//! Produce requests overlap: each is queued before the next one is decoded, so that they share a sync. A request
-//! whose client is held back by a quota is the last one to be read before its answer and the wait.
+//! Produce requests overlap: each is queued before the next one is decoded, so that they share a sync. Behind a
+//! request whose client is held back by a quota none is read until the wait is over.
 //! Responses are sent in the order of the requests (W12). Outstanding responses are written before a
 //! connection is closed.
 //!

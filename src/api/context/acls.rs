@@ -18,6 +18,12 @@ pub(super) struct StandardAuthorizer {
     pub rules: AuthorizerSettings,
 }
 
+impl StandardAuthorizer {
+    fn with_policy<T>(&self, decide: impl FnOnce(Policy<'_>) -> T) -> T {
+        self.store.with_acls(|acls| decide(Policy { acls: acls.all(), rules: &self.rules }))
+    }
+}
+
 impl Authorizer for StandardAuthorizer {
     fn allows(
         &self,
@@ -26,17 +32,11 @@ impl Authorizer for StandardAuthorizer {
         operation: Operation,
         resource: Resource<'_>,
     ) -> bool {
-        self.store.with_acls(|acls| {
-            let policy = Policy { acls: acls.all(), rules: &self.rules };
-            policy.allows(Client { principal, host }, operation, resource)
-        })
+        self.with_policy(|policy| policy.allows(Client { principal, host }, operation, resource))
     }
 
     fn allows_on_any_topic(&self, principal: &Principal, host: IpAddr, operation: Operation) -> bool {
-        self.store.with_acls(|acls| {
-            let policy = Policy { acls: acls.all(), rules: &self.rules };
-            policy.allows_on_any_topic(Client { principal, host }, operation)
-        })
+        self.with_policy(|policy| policy.allows_on_any_topic(Client { principal, host }, operation))
     }
 
     fn why_not(
@@ -46,10 +46,7 @@ impl Authorizer for StandardAuthorizer {
         operation: Operation,
         resource: Resource<'_>,
     ) -> DenialReason {
-        self.store.with_acls(|acls| {
-            let policy = Policy { acls: acls.all(), rules: &self.rules };
-            policy.why_not(Client { principal, host }, operation, resource)
-        })
+        self.with_policy(|policy| policy.why_not(Client { principal, host }, operation, resource))
     }
 
     fn version(&self) -> Option<u64> {
