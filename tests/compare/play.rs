@@ -29,6 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const TOGETHER: usize = 500;
 /// The beginnings of the names of connections to the listener for logins, or with TLS.
 const SECOND: [&str; 4] = ["sasl", "user-", "token-", "tls-"];
+/// Stands for an answer that a script waits for and that does not come.
+pub const NEVER: &str = "never what it waits for";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// By the number of the step.
@@ -45,9 +47,9 @@ pub struct Player {
     pub plain: Plain,
 }
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Socket for T {}
 
 struct Connection {
     socket: Box<dyn Socket>,
@@ -190,7 +192,7 @@ impl Player {
             // An answer may still be on its way.
             self.connections.remove(&step.connection);
         }
-        reached.unwrap_or_else(|| json!("never what it waits for"))
+        reached.unwrap_or_else(|| json!(NEVER))
     }
 
     /// The next answer, in the form in which it is compared.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::Value as Json;
 
-use super::play::Answers;
+use super::play::{Answers, NEVER};
 use super::script::{Script, folder};
 
 /// By the version of the run; `None` if there is only one run.
@@ -29,6 +29,8 @@ pub fn write(script: &Script, plays: &Plays) {
             continue;
         }
         let _ = writeln!(text, "# {} {}", step.number + 1, step.title);
+        let is_wrong = answers.iter().any(|(_, answer)| answer.contains(NEVER));
+        assert!(!is_wrong, "{}.txt:{}: Kafka never answers what is waited for", script.name, step.line);
         for alike in answers.chunk_by(|(_, one), (_, next)| one == next) {
             let versions = match (alike[0].0, alike[alike.len() - 1].0) {
                 (Some(first), Some(last)) if first == last => first.to_string(),
