@@ -454,9 +454,9 @@ impl Api {
         header: RequestHeader,
         body: Reader,
     ) -> BegunRequest<Guarded<Reply<Answer>>> {
+        let size = header.size().saturating_add(body.remaining());
         let RequestHeader { api_version, correlation_id, client_id, .. } = header;
-        let context =
-            Context::new(&self.services, connection, row.name, api_version, client_id, body.remaining());
+        let context = Context::new(&self.services, connection, row.name, api_version, client_id, size);
         let BegunRequest { decoded, reply } = (row.serve)(Call { context, correlation_id, body });
         BegunRequest { decoded, reply: Guarded(reply) }
     }

@@ -66,11 +66,11 @@ impl Context {
         request: &'static str,
         version: i16,
         client_id: Option<String>,
-        body: usize,
+        size: usize,
     ) -> Context {
         let metered = services.store.quotas_if_any().map(|quotas| {
             let (throttles, settings) = (&services.throttles, services.settings());
-            Arc::new(RequestMeter::new(throttles, quotas, settings, &connection, client_id.as_deref(), body))
+            Arc::new(RequestMeter::new(throttles, quotas, settings, &connection, client_id.as_deref(), size))
         });
         Context {
             metered,

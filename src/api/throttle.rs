@@ -159,11 +159,8 @@ impl RequestMeter {
         settings: Arc<BrokerSettings>,
         connection: &Arc<ConnectionInfo>,
         client_id: Option<&str>,
-        body: usize,
+        bytes: usize,
     ) -> RequestMeter {
-        /// The header of a request without the client id.
-        const HEADER: usize = 10;
-        let bytes = HEADER + client_id.map_or(0, str::len) + body;
         RequestMeter {
             throttles: Arc::clone(throttles),
             quotas,
@@ -329,8 +326,7 @@ impl<'a> Mutations<'a> {
         }
         self.held = Some((held, metered.throttles.clock.monotonic()));
         if self.is_strict {
-            let why = "The throttling quota has been exceeded.";
-            return Err(Refusal::new(ErrorCode::ThrottlingQuotaExceeded, why));
+            return Err(ErrorCode::ThrottlingQuotaExceeded.into());
         }
         Ok(())
     }

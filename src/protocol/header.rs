@@ -48,6 +48,13 @@ impl RequestHeader {
         Ok(header)
     }
 
+    /// The bytes of the header, if it has no tagged fields.
+    pub fn size(&self) -> usize {
+        const FIXED: usize = 10; // key, version, correlation id, and the length of the client id
+        let tags = request_header_version(self.api_key, self.api_version) == Some(2);
+        FIXED.saturating_add(self.client_id.as_ref().map_or(0, String::len)).saturating_add(usize::from(tags))
+    }
+
     /// Encodes a header, for the command line and for tests.
     pub fn write(&self, out: &mut Writer) -> Result<(), WireError> {
         let at = At { version: 1, flexible: false };
@@ -77,4 +84,21 @@ pub fn read_response_header(input: &mut Reader, key: i16, version: i16) -> Resul
         input.skip_tags()?;
     }
     Ok(correlation_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_header_is_that_of_its_bytes() {
+        for (api_key, api_version) in [(0, 8), (0, 9), (18, 2), (18, 3), (-1, 0)] {
+            for client_id in [None, Some(String::new()), Some("rdkafka".to_owned())] {
+                let header = RequestHeader { api_key, api_version, correlation_id: 7, client_id };
+                let mut out = Writer::new();
+                header.write(&mut out).unwrap();
+                assert_eq!(out.len(), header.size(), "{header:?}");
+            }
+        }
+    }
 }
