@@ -72,12 +72,12 @@ def ratio_line(bench, measure, ours, theirs, gate, unit, wanted=None, also=True,
 def latency_runs(bench):
     """Latencies at 1,000 messages a second, measured once for all rows that show them."""
     if "latency" not in bench.seen:
-        found = bench.seen["latency"] = {"jackdaw": [], "kafka": []}
+        made = {"jackdaw": lambda: servers.jackdaw("os"), "null": servers.null, "kafka": servers.kafka}
+        found = bench.seen["latency"] = {name: [] for name in made}
         for pair, order in bench.orders():
-            for name in order:
-                if name == "jackdaw" or bench.kafka:
-                    make = (lambda: servers.jackdaw("os")) if name == "jackdaw" else servers.kafka
-                    found[name].append(fixed_rate_run(bench, 8, pair, name, make))
+            for name in (*order, "null"):
+                if name != "kafka" or bench.kafka:
+                    found[name].append(fixed_rate_run(bench, 8, pair, name, made[name]))
     return bench.seen["latency"]
 
 
@@ -90,6 +90,8 @@ def latency(bench):
         bench.noisy = noisy
         yield ratio_line(bench, f"{what} p50, os mode, 1,000/s × 1 KB", arms["jackdaw"], arms["kafka"], 0.7, "µs",
                          wanted, fast_enough)
+        bench.noisy = noisy
+        yield ratio_line(bench, f"{what} p50, beside the null server (shown only)", arms["jackdaw"], arms["null"], None, "µs", "–")
     for percent in (99, 99.9):
         arms = {name: [percentile(run[0], percent) for run in found] for name, found in runs.items()}
         bench.noisy = noisy
