@@ -4,10 +4,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::logins::{self, base_of};
-use super::row::{Change as When, Kind, Row, numbers_per_address};
+use super::check::numbers_per_address;
+use super::logins;
+use super::prefix::base_of;
+use super::row::{Change as When, Row};
 use super::rules::{self, Candidate};
-use super::{Altered, BrokerSettings, ConfigError, TopicSettings, broker, client_metrics, group, topic};
+use super::value::Kind;
+use super::{
+    AlterError, Altered, BrokerSettings, Changes, Overrides, TopicSettings, broker, client_metrics, group,
+    topic,
+};
 
 /// The maximum size of the names and values of one resource.
 const MOST_BYTES: usize = 1 << 20;
@@ -44,27 +50,6 @@ pub struct Change {
 impl std::fmt::Debug for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} {}", self.operation, self.name)
-    }
-}
-
-/// The settings that a topic or another resource sets itself, by Kafka's names. Others have their defaults.
-pub type Overrides = BTreeMap<String, String>;
-
-/// The changes to store: `Some` sets a value, `None` removes it.
-pub type Changes = BTreeMap<String, Option<String>>;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AlterError {
-    /// An invalid request in Kafka's terms.
-    Request(String),
-    /// An invalid configuration in Kafka's terms.
-    Config(String),
-    TooLarge,
-}
-
-impl From<ConfigError> for AlterError {
-    fn from(error: ConfigError) -> AlterError {
-        AlterError::Config(error.to_string())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The settings of the broker.
+//! The settings of the broker, each as a row. `load.rs` gives them their values.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,19 +6,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use super::Overrides;
 use super::authorizer::{self, AuthorizerSettings};
-use super::initial_topics::{self, INITIAL_TOPICS, InitialTopic};
-use super::listener::{self, Build, Listener, SecurityProtocol};
-use super::logins::{self, Logins};
-use super::machine::OpenFiles;
-use super::row::{
-    Row, Value, boolean, class, int, list, long, numbers_per_address, password, settings, short, text,
-};
-use super::rules::{self, Candidate};
-use super::{
-    ClientAuth, ConfigError, Given, IgnoredSetting, Origin, jaas, machine, oauth, providers, table, topic,
-};
+use super::check::numbers_per_address;
+use super::initial_topics::{INITIAL_TOPICS, InitialTopic};
+use super::prefix::base_of;
+use super::row::{Row, boolean, class, int, list, long, password, settings, short, text};
+use super::value::Value;
+use super::{Given, Listener, Logins, Overrides, jaas, logins, oauth, providers, table, topic};
 use crate::types::{ClusterId, NodeId, Secret, Timestamp};
 
 const MINUTE_MS: i64 = 60 * 1000;
@@ -295,16 +289,16 @@ pub struct Altered {
 }
 
 impl Altered {
-    fn layer(&mut self, is_cluster: bool) -> &mut Overrides {
+    pub(super) fn layer(&mut self, is_cluster: bool) -> &mut Overrides {
         if is_cluster { &mut self.cluster } else { &mut self.broker }
     }
 
     /// The values of settings that exist, each with whether it is for the cluster; and all others.
-    fn split_known(self) -> (Vec<(bool, String, String)>, Altered) {
+    pub(super) fn split_known(self) -> (Vec<(bool, String, String)>, Altered) {
         let (mut known, mut others) = (Vec::new(), Altered::default());
         for (is_cluster, layer) in [(true, self.cluster), (false, self.broker)] {
             for (name, value) in layer {
-                if row(logins::base_of(&name)).is_some() {
+                if row(base_of(&name)).is_some() {
                     known.push((is_cluster, name, value));
                 } else {
                     others.layer(is_cluster).insert(name, value);
@@ -314,22 +308,6 @@ impl Altered {
         (known, others)
     }
 }
-
-/// The default maximum for each of the large users of memory.
-const SHARE: u64 = 128 << 20;
-/// The maximum for access control lists.
-const ACLS: u64 = 64 << 20;
-/// The default maximum for the metrics of clients.
-const CLIENT_METRICS: u64 = 16 << 20;
-/// The least memory with which a client can be served.
-const LEAST_SHARE: u64 = 1 << 20;
-
-/// The memory that a TLS handshake takes at most, and the default maximum number of them at a time.
-const HANDSHAKE: u64 = 96 << 10;
-const MOST_HANDSHAKES: u64 = 256;
-
-/// The maximum number of connections for health checks and scrapes.
-pub const HTTP_CONNECTIONS: usize = 16;
 
 /// The maximum number of virtual brokers.
 const MOST_BROKERS: i64 = 100;
@@ -382,7 +360,7 @@ const OTHERS: &[Row] = &[
          Kafka it needs a listener and a mechanism in front, as in `listener.name.outside.plain.sasl.jaas.config`, and \
          has no effect without them. When it is altered, it acts at once; the options of OAUTHBEARER cannot be altered.",
     ),
-    text(logins::JAAS_FILE, "").doc(
+    text(jaas::JAAS_FILE, "").doc(
         "A JAAS file in the syntax of Java, whose context `KafkaServer`, or `outside.KafkaServer` for one listener, has the \
          users of PLAIN. `KAFKA_OPTS` with `-Djava.security.auth.login.config=` sets it, too.",
     ),
@@ -515,319 +493,19 @@ const OTHERS: &[Row] = &[
 /// The most windows for each client's use of a quota.
 const MOST_WINDOWS: u32 = 1000;
 
-const BROKERS: &str = "jackdaw.brokers";
+pub(super) const BROKERS: &str = "jackdaw.brokers";
 
-const HTTP_LOGIN: &str = "jackdaw.http.login";
+pub(super) const HTTP_LOGIN: &str = "jackdaw.http.login";
 
-const TEST_HOOKS: &str = "jackdaw.test.hooks";
+pub(super) const TEST_HOOKS: &str = "jackdaw.test.hooks";
 const TEST_HOOKS_TOKEN: &str = "jackdaw.test.hooks.token";
 
-const CONNECTION_RATE: &str = "max.connection.creation.rate";
+pub(super) const CONNECTION_RATE: &str = "max.connection.creation.rate";
 
 pub(super) const CONNECTIONS_OF: &str = "max.connections.per.ip.overrides";
 
 /// As in Kafka, always set for the whole cluster, because elections depend on it (KIP-966).
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
-
-/// The listeners alone, whatever other settings are.
-pub fn listeners_of(given: &Given) -> Result<Vec<Listener>, ConfigError> {
-    let read = |row: &Row| given.get(row.name).and_then(|written| row.read(written).ok());
-    let words = |name: &str| row(name).map_or_else(Vec::new, |row| resolve(row, read).words());
-    listener::listeners(words, Build::THIS).map_err(|error| error.hiding_provided(given))
-}
-
-impl BrokerSettings {
-    /// The settings of a broker that is started with `given`. An unknown name is no error: see
-    /// [`Given::unknown`].
-    pub fn load(given: Given) -> Result<BrokerSettings, ConfigError> {
-        let settings = BrokerSettings::with(given.clone(), Altered::default())
-            .map_err(|error| error.hiding_provided(&given))?;
-        listener::check_room(&settings.listeners, settings.brokers)?;
-        Ok(settings)
-    }
-
-    /// The settings with `altered` over those the broker was started with.
-    pub fn altered(&self, altered: Altered) -> Result<BrokerSettings, ConfigError> {
-        let settings = BrokerSettings::with(self.given.clone(), altered)?;
-        // Each virtual broker has its own id.
-        Ok(BrokerSettings { node_id: self.node_id, ..settings })
-    }
-
-    /// The same altered settings over another base.
-    pub(super) fn given_anew(&self, given: Given) -> Result<BrokerSettings, ConfigError> {
-        let mut settings = BrokerSettings::with(given, self.altered.clone())?;
-        settings.node_id = self.node_id;
-        // The listeners of this virtual broker. Ids and listeners do not change while it runs.
-        settings.listeners.clone_from(&self.listeners);
-        Ok(settings)
-    }
-
-    /// As [`BrokerSettings::altered`], for values that were checked when they were stored. A value that
-    /// is no longer valid is left out alone, and returned with the reason. The settings are loaded once for each value
-    /// only if the values are valid one by one, but not together.
-    pub fn altered_before(&self, altered: Altered) -> (BrokerSettings, Vec<IgnoredSetting>) {
-        if let Ok(settings) = self.altered(altered.clone()) {
-            return (settings, Vec::new());
-        }
-        let (mut rest, mut kept) = altered.split_known();
-        let mut wrong = Vec::new();
-        rest.retain(|(_, name, value)| match row(name).map(|row| row.read(value)) {
-            Some(Err(error)) => {
-                wrong.push(IgnoredSetting { name: name.clone(), error });
-                false
-            }
-            Some(Ok(_)) | None => true,
-        });
-        let mut together = kept.clone();
-        for (is_cluster, name, value) in &rest {
-            together.layer(*is_cluster).insert(name.clone(), value.clone());
-        }
-        if let Ok(settings) = self.altered(together) {
-            return (settings, wrong);
-        }
-        let mut settings = self.altered(kept.clone()).unwrap_or_else(|_| self.clone());
-        loop {
-            let before = rest.len();
-            let mut ignored = Vec::new();
-            rest.retain(|(is_cluster, name, value)| {
-                let mut more = kept.clone();
-                more.layer(*is_cluster).insert(name.clone(), value.clone());
-                match self.altered(more.clone()) {
-                    Ok(with_it) => {
-                        (kept, settings) = (more, with_it);
-                        false
-                    }
-                    Err(error) => {
-                        ignored.push(IgnoredSetting { name: name.clone(), error });
-                        true
-                    }
-                }
-            });
-            // A value may be valid only after one that was added later.
-            if rest.len() == before || rest.is_empty() {
-                wrong.append(&mut ignored);
-                return (settings, wrong);
-            }
-        }
-    }
-
-    fn with(given: Given, mut altered: Altered) -> Result<BrokerSettings, ConfigError> {
-        let mut set: BTreeMap<&'static str, String> = BTreeMap::new();
-        for row in rows() {
-            if let Some(written) = given.get(row.name) {
-                set.insert(row.name, written.to_owned());
-            }
-        }
-        let min_insync = set.get(MIN_INSYNC_REPLICAS).map_or("1", String::as_str).to_owned();
-        altered.cluster.entry(MIN_INSYNC_REPLICAS.to_owned()).or_insert(min_insync);
-        for (name, value) in altered.cluster.iter().chain(&altered.broker) {
-            let Some(row) = row(name) else { continue };
-            // Older names of the setting were set earlier, and no longer count.
-            for (stand_in, _) in row.stands_in {
-                set.remove(stand_in);
-            }
-            set.insert(row.name, value.clone());
-        }
-
-        let mut own = BTreeMap::new();
-        for (name, written) in &set {
-            let row = row(name).expect("only names of rows are set");
-            own.insert(*name, row.read(written)?);
-        }
-        let values = Values { own };
-        let value = |name: &str| row(name).map(|row| values.get(row));
-        let candidate = Candidate { own: &values.own, inherited: &value };
-        candidate.keeps(rules::BROKER)?;
-        let list = |name: &str| value(name).map_or_else(Vec::new, |value| value.words());
-        let listeners = listener::listeners(list, Build::THIS)?;
-        let logins = logins::of_listeners(&listeners, |name| current(name, &altered, &given))?;
-        for listener in &listeners {
-            connection_rate(&listener.name, &altered, &given)?;
-        }
-        let http = values.get(row("jackdaw.http.listener").expect("the row stands above"));
-        let tls = values.get(row("jackdaw.http.tls").expect("the row stands above")).flag();
-        let http = listener::http(http.text_if_any(), tls, Build::THIS)?;
-        let cluster_id = values.get(row("jackdaw.cluster.id").expect("the row stands above"));
-        let cluster_id = cluster_id.text_if_any().map(|written| read_cluster_id(&written)).transpose()?;
-        let initial_topics = {
-            let value = |name: &str| values.get(row(name).expect("the row stands above"));
-            initial_topics::read(&value(INITIAL_TOPICS).text(), value(BROKERS).number())?
-        };
-        let authorizer = {
-            let value = |name: &str| values.get(row(name).expect("the row stands above"));
-            let (class, super_users) =
-                (value(authorizer::CLASS).text(), value(authorizer::SUPER_USERS).text());
-            authorizer::read(&class, &super_users, value(authorizer::ALLOW_EVERYONE).flag())?
-        };
-        let settings = BrokerSettings::from_values(
-            |row| values.get(row),
-            (listeners, logins, http, cluster_id, initial_topics, authorizer, given, altered, set),
-        );
-        if settings.http_login {
-            Build::THIS
-                .require_security("a login")
-                .map_err(|why| ConfigError::invalid(HTTP_LOGIN, "true", why))?;
-        }
-        let is_open = |http: &Listener| http.is_on_loopback() && !settings.http_login;
-        let needs_token = settings.test_hooks && !settings.http.as_ref().is_none_or(is_open);
-        if needs_token && settings.test_hooks_token.is_none() {
-            let why = "everyone who reaches the HTTP port could use them: set jackdaw.test.hooks.token, or let HTTP listen on \
-                       localhost without jackdaw.http.login";
-            return Err(ConfigError::invalid(TEST_HOOKS, "true", why));
-        }
-        Ok(settings)
-    }
-
-    /// Whether everyone on a network can read health and metrics: not on loopback, with neither TLS nor a login.
-    pub fn is_http_unprotected(&self) -> bool {
-        self.is_http_in_the_open() && !self.http_login
-    }
-
-    /// Whether passwords of users pass a network unencrypted on their way to the HTTP server.
-    pub fn is_http_login_in_the_open(&self) -> bool {
-        self.is_http_in_the_open() && self.http_login
-    }
-
-    fn is_http_in_the_open(&self) -> bool {
-        self.http.as_ref().is_some_and(|http| !http.is_on_loopback() && !http.protocol.is_encrypted())
-    }
-
-    /// The shares of the process's open files. `Err` has the number that is needed.
-    pub fn open_files(&self) -> Result<OpenFiles, usize> {
-        let http = if self.http.is_some() { HTTP_CONNECTIONS } else { 0 };
-        OpenFiles::share_out(machine::open_files(), usize::from(self.brokers) * self.listeners.len(), http)
-    }
-
-    /// The listeners where everyone on a network can do everything: not on loopback, without a login or required
-    /// certificates, and without an authorizer that refuses strangers.
-    pub fn unprotected_listeners(&self) -> Vec<&Listener> {
-        if self.authorizer.as_ref().is_some_and(|authorizer| !authorizer.lets_strangers_in()) {
-            return Vec::new();
-        }
-        let knows_clients = |listener: &Listener| match listener.protocol {
-            SecurityProtocol::Plaintext => false,
-            SecurityProtocol::Ssl => {
-                self.tls(&listener.name).is_ok_and(|tls| tls.client_auth.value == ClientAuth::Required)
-            }
-            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => true,
-        };
-        let all = self.listeners.iter();
-        all.filter(|listener| !listener.is_on_loopback() && !knows_clients(listener)).collect()
-    }
-
-    /// The rate of new connections of one listener; `None` if it has none of its own.
-    pub fn connection_rate_of(&self, listener: &str) -> Option<u32> {
-        connection_rate(listener, &self.altered, &self.given).ok()?
-    }
-
-    /// The memory in bytes for requests of all clients.
-    pub fn request_memory(&self) -> usize {
-        self.share(self.request_budget)
-    }
-
-    /// The memory in bytes for responses of all clients.
-    pub fn answer_memory(&self) -> usize {
-        self.share(self.answer_budget)
-    }
-
-    /// The memory in bytes for all groups.
-    pub fn group_memory(&self) -> usize {
-        self.share(self.groups_budget)
-    }
-
-    /// The memory in bytes for all transactional ids.
-    pub fn transaction_memory(&self) -> usize {
-        self.share(self.transactions_budget.or(Some((self.eighth() / 2).min(SHARE))))
-    }
-
-    /// The maximum number of bytes in a push of metrics.
-    pub fn most_telemetry(&self) -> usize {
-        usize::try_from(self.telemetry_max_bytes).unwrap_or(usize::MAX)
-    }
-
-    /// The memory in bytes for the metrics that clients push.
-    pub fn client_metrics_memory(&self) -> usize {
-        let usual = || (self.eighth() / 4).min(CLIENT_METRICS);
-        usize::try_from(self.client_metrics_budget.unwrap_or_else(usual)).unwrap_or(usize::MAX)
-    }
-
-    /// The memory in bytes for all access control lists.
-    pub fn acl_memory(&self) -> usize {
-        usize::try_from((self.eighth() / 2).min(ACLS)).unwrap_or(usize::MAX)
-    }
-
-    /// The memory in bytes for the keys of a log during its compaction.
-    pub fn cleaner_memory(&self) -> u64 {
-        self.cleaner_memory.min(self.eighth()).max(LEAST_SHARE)
-    }
-
-    /// The memory in bytes for all fetch sessions.
-    pub fn session_memory(&self) -> usize {
-        usize::try_from(self.eighth() / 2).unwrap_or(usize::MAX)
-    }
-
-    /// The maximum number of TLS handshakes at a time.
-    pub fn handshakes(&self) -> usize {
-        let most =
-            self.max_handshakes.unwrap_or_else(|| (self.eighth() / 2 / HANDSHAKE).min(MOST_HANDSHAKES));
-        usize::try_from(most.max(1)).unwrap_or(usize::MAX)
-    }
-
-    fn share(&self, set: Option<u64>) -> usize {
-        let share = set.unwrap_or_else(|| self.eighth().min(SHARE)).max(LEAST_SHARE);
-        usize::try_from(share).unwrap_or(usize::MAX)
-    }
-
-    fn eighth(&self) -> u64 {
-        self.memory.unwrap_or_else(machine::memory) / 8
-    }
-
-    /// The ids of the virtual brokers of this process.
-    pub fn broker_ids(&self) -> Vec<NodeId> {
-        (0..i32::from(self.brokers)).map(|nth| NodeId(self.node_id.0.saturating_add(nth))).collect()
-    }
-
-    /// The settings of the `nth` virtual broker: its id, and its listeners with ports offset by `nth`.
-    #[must_use]
-    pub fn of_virtual_broker(&self, nth: u16) -> BrokerSettings {
-        let mut own = self.clone();
-        own.node_id = NodeId(self.node_id.0.saturating_add(nth.into()));
-        if nth == 0 {
-            return own;
-        }
-        own.listeners = self.listeners.iter().map(|listener| listener.behind(nth)).collect();
-        // As a configuration file of its own would have them, for DescribeConfigs.
-        for name in ["listeners", "advertised.listeners"] {
-            let written = self.given.written(name).cloned();
-            let default = row(name).and_then(|row| row.default.map(str::to_owned)).unwrap_or_default();
-            let value = written.as_ref().map_or(default, |written| written.value.clone());
-            if value.is_empty() {
-                continue;
-            }
-            let value = listener::behind(&value, nth);
-            let (origin, place) =
-                written.map_or((Origin::Flag, String::new()), |written| (written.origin, written.place));
-            if let Some(row) = row(name) {
-                own.set.insert(row.name, value.clone());
-            }
-            own.given.set_from(origin, place, name, value);
-        }
-        own
-    }
-
-    /// The value of a setting: its own, or one of another name for it, or the default.
-    pub(super) fn value(&self, name: &str) -> Value {
-        let Some(row) = row(name) else { return Value::Null };
-        let read = |row: &Row| self.set.get(row.name).and_then(|written| row.read(written).ok());
-        resolve(row, read)
-    }
-
-    /// The value that was set under this name itself.
-    pub(super) fn own_value(&self, row: &Row) -> Value {
-        let set = self.set.get(row.name).and_then(|written| row.read(written).ok());
-        set.unwrap_or_else(|| row.default_value())
-    }
-}
 
 impl std::fmt::Debug for BrokerSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -845,12 +523,6 @@ impl std::fmt::Debug for Altered {
         let names = |layer: &Overrides| layer.keys().cloned().collect::<Vec<_>>();
         let Altered { cluster, broker } = self;
         f.debug_struct("Altered").field("cluster", &names(cluster)).field("broker", &names(broker)).finish()
-    }
-}
-
-impl Default for BrokerSettings {
-    fn default() -> BrokerSettings {
-        BrokerSettings::load(Given::default()).expect("the defaults pass their own checks")
     }
 }
 
@@ -873,13 +545,6 @@ impl std::fmt::Display for Durability {
             Durability::Os => "os",
         })
     }
-}
-
-fn read_cluster_id(written: &str) -> Result<ClusterId, ConfigError> {
-    ClusterId::parse(written.trim()).ok_or_else(|| {
-        let why = format!("expected at most {} bytes without control characters", ClusterId::MOST);
-        ConfigError::invalid("jackdaw.cluster.id", written, why)
-    })
 }
 
 /// All settings of the broker, by name: its own, and the defaults of topic settings.
@@ -908,55 +573,8 @@ pub(super) fn row(name: &str) -> Option<&'static Row> {
     rows().get(at)
 }
 
-struct Values {
-    own: BTreeMap<&'static str, Value>,
-}
-
-impl Values {
-    fn get(&self, row: &Row) -> Value {
-        resolve(row, |row| self.own.get(row.name).cloned())
-    }
-}
-
-/// The value of a row: its own, or the first other name's that is set, or the first default.
-fn resolve(asked: &Row, set: impl Fn(&Row) -> Option<Value>) -> Value {
-    if let Some(value) = set(asked) {
-        return value;
-    }
-    let stand_ins = asked.stands_in.iter().filter_map(|(name, factor)| Some((row(name)?, *factor)));
-    for (stand_in, factor) in stand_ins.clone() {
-        if let Some(value) = set(stand_in) {
-            return value.scaled(factor, asked);
-        }
-    }
-    if asked.default.is_some() {
-        return asked.default_value();
-    }
-    stand_ins
-        .map(|(stand_in, factor)| (stand_in.default_value(), factor))
-        .find(|(value, _)| *value != Value::Null)
-        .map_or(Value::Null, |(value, factor)| value.scaled(factor, asked))
-}
-
-/// The rate of new connections that a listener has of its own.
-fn connection_rate(listener: &str, altered: &Altered, given: &Given) -> Result<Option<u32>, ConfigError> {
-    let name = format!("listener.name.{}.{CONNECTION_RATE}", listener.to_ascii_lowercase());
-    let Some(written) = current(&name, altered, given) else { return Ok(None) };
-    let row = row(CONNECTION_RATE).expect("the row stands above");
-    Ok(Some(row.read(written).map_err(|error| error.under(&name))?.number()))
-}
-
 /// The text that is set under this name: altered for this broker, else for the cluster, else given at the start.
 pub(super) fn current<'a>(name: &str, altered: &'a Altered, given: &'a Given) -> Option<&'a str> {
     let altered = altered.broker.get(name).or_else(|| altered.cluster.get(name));
     altered.map(String::as_str).or_else(|| given.get(name))
-}
-
-/// `ssl.keystore.location` for `listener.name.internal.ssl.keystore.location`; the name itself if it has
-/// no listener; `None` if there is nothing after the listener.
-pub(super) fn without_listener(name: &str) -> Option<&str> {
-    match name.strip_prefix("listener.name.") {
-        None => Some(name),
-        Some(rest) => rest.split_once('.').map(|(_, base)| base),
-    }
 }

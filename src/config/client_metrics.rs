@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Overrides;
-use super::alter::AlterError;
-use super::row::{Row, Value, int, list, settings};
+use super::row::{Row, int, list, settings};
+use super::value::Value;
+use super::{AlterError, Overrides};
 use crate::types::WholePattern;
 
 settings! {

@@ -1,10 +1,10 @@
 //! Settings as DescribeConfigs returns them: values, sources and synonyms.
 
-use super::Overrides;
 use super::authorizer::{ALLOW_EVERYONE, SUPER_USERS, is_unknown_to_kafka};
-use super::logins::base_of;
-use super::row::{Change, Kind, Row};
-use super::{BrokerSettings, GroupSettings, broker, client_metrics, group, topic};
+use super::prefix::base_of;
+use super::row::{Change, Row};
+use super::value::Kind;
+use super::{BrokerSettings, GroupSettings, Overrides, broker, client_metrics, group, topic};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {

@@ -2,7 +2,7 @@
 //! (`KAFKA_CFG_…` of bitnami's) mean the same.
 
 use super::initial_topics::INITIAL_TOPICS;
-use super::logins::JAAS_FILE;
+use super::jaas::JAAS_FILE;
 use super::{ConfigError, Given, Origin};
 
 const PREFIX: &str = "KAFKA_";

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::logins::base_of;
-use super::providers::OF_PROVIDERS;
-use super::row::Row;
-use super::{Properties, UnknownName, broker, listener, providers};
+use super::{ConfigError, Properties};
 use crate::types::HIDDEN;
 
 /// Names and values. A later source has precedence over an earlier one.
@@ -73,6 +70,10 @@ impl Given {
         self.values.iter().map(|(name, written)| (name.as_str(), written))
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// Whether any value has this source.
     pub fn has_any_from(&self, origin: Origin) -> bool {
         self.values.values().any(|written| written.origin == origin)
@@ -84,6 +85,11 @@ impl Given {
             Some(written) => drop(self.values.insert(name.to_owned(), written)),
             None => drop(self.values.remove(name)),
         }
+    }
+
+    /// Leaves only the settings that `stays` holds for.
+    pub(super) fn retain(&mut self, stays: impl Fn(&str) -> bool) {
+        self.values.retain(|name, _| stays(name));
     }
 
     /// Sets all values of `other`, over earlier ones.
@@ -106,42 +112,6 @@ impl Given {
             self.set_from(Origin::File, path, name, value);
         }
     }
-
-    /// Kafka's settings that are set but have no effect here.
-    pub fn idle(&self) -> Vec<&'static str> {
-        let idle = broker::rows().iter().filter(|row| !row.acts && self.get(row.name).is_some());
-        idle.map(|row| row.name).collect()
-    }
-
-    /// The settings with a listener in front, each with the row of the setting without it.
-    pub(super) fn of_listeners(&self) -> impl Iterator<Item = (&str, &'static Row)> {
-        let names = self.values.keys().map(String::as_str).filter(|name| base_of(name) != *name);
-        names.filter_map(|name| Some((name, broker::row(base_of(name))?)))
-    }
-
-    /// The settings that [`listeners_of`](super::listeners_of) reads, and those of providers.
-    #[must_use]
-    pub fn of_all_listeners(mut self) -> Given {
-        self.values.retain(|name, _| {
-            listener::SETTINGS.contains(&name.as_str())
-                || name == providers::PROVIDERS
-                || name.starts_with(OF_PROVIDERS)
-        });
-        self
-    }
-
-    /// The settings of single providers.
-    pub(super) fn of_providers(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str).filter(|name| name.starts_with(OF_PROVIDERS))
-    }
-
-    /// The names that are no settings here. As in Kafka they are only worth a warning, because plugins and clients
-    /// share such files.
-    pub fn unknown(&self) -> impl Iterator<Item = UnknownName<'_>> {
-        let is_unknown =
-            |name: &&String| broker::row(base_of(name)).is_none() && !name.starts_with(OF_PROVIDERS);
-        self.values.keys().filter(is_unknown).map(|name| UnknownName(name))
-    }
 }
 
 impl std::fmt::Debug for Written {
@@ -161,5 +131,20 @@ impl std::fmt::Display for Written {
         };
         f.write_str(kind)?;
         if self.place.is_empty() { Ok(()) } else { write!(f, " {}", self.place) }
+    }
+}
+
+impl ConfigError {
+    /// The same error, without a value that a provider gave.
+    pub(super) fn hiding_provided(self, given: &Given) -> ConfigError {
+        match self {
+            ConfigError::Invalid { name, .. }
+                if given.written(&name).is_some_and(|written| written.is_provided) =>
+            {
+                let why = "the value from its provider is not valid for this setting";
+                ConfigError::Invalid { name, value: HIDDEN.to_owned(), why: why.to_owned() }
+            }
+            other => other,
+        }
     }
 }

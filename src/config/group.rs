@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::Overrides;
-use super::row::{Kind, Row, Value};
+use super::row::Row;
 use super::rules::{self, Candidate};
-use super::{BrokerSettings, ConfigError, broker, table};
+use super::value::{Kind, Value};
+use super::{BrokerSettings, ConfigError, Overrides, broker, table};
 
 /// All settings of a group, by name.
 pub(super) fn rows() -> &'static [Row] {

@@ -1,14 +1,7 @@
 //! Stored settings that are no longer valid, for example since an update. Each of them is ignored alone.
 
 use super::row::Row;
-use super::{ConfigError, Overrides, client_metrics, group};
-
-/// A stored setting that is ignored, and the reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IgnoredSetting {
-    pub name: String,
-    pub error: ConfigError,
-}
+use super::{ConfigError, IgnoredSetting, Overrides, client_metrics, group};
 
 /// The settings of a group that are ignored.
 pub fn invalid_of_group(own: &Overrides) -> Vec<IgnoredSetting> {

@@ -15,6 +15,8 @@ use crate::types::Secret;
 
 /// The setting with a login module.
 pub(super) const JAAS: &str = "sasl.jaas.config";
+/// The setting with the path of a file.
+pub(super) const JAAS_FILE: &str = "jackdaw.sasl.jaas.file";
 
 /// A login module with its options.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::jaas::{JAAS, LoginModule};
-use super::row::Value;
+use super::value::Value;
 use super::{ConfigError, Named, TrustStoreSettings};
 use crate::types::{HIDDEN, host_and_port, shown_url};
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::row::{Change, Check, Row};
+use super::check::Check;
+use super::row::{Change, Row};
 use super::{broker, client_metrics, group, topic};
 
 /// The page as it has to be committed.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::given::Written;
-use super::{ConfigError, Given, Properties};
+use super::{ConfigError, Given, Properties, listener};
 use crate::types::WholePattern;
 
 pub(super) const PROVIDERS: &str = "config.providers";
@@ -64,6 +64,20 @@ impl Given {
             self.replace(&name, Some(written));
         }
         Ok(())
+    }
+
+    /// The settings that [`listeners_of`](super::listeners_of) reads, and those of providers.
+    #[must_use]
+    pub fn of_all_listeners(mut self) -> Given {
+        self.retain(|name| {
+            listener::SETTINGS.contains(&name) || name == PROVIDERS || name.starts_with(OF_PROVIDERS)
+        });
+        self
+    }
+
+    /// The settings of single providers.
+    pub(super) fn of_providers(&self) -> impl Iterator<Item = &str> {
+        self.names().filter(|name| name.starts_with(OF_PROVIDERS))
     }
 
     fn providers(&self) -> Result<BTreeMap<String, Provider>, ConfigError> {

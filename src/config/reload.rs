@@ -3,7 +3,8 @@
 
 use super::broker::rows;
 use super::logins::is_about_tokens;
-use super::row::{Change, Kind, Row};
+use super::row::{Change, Row};
+use super::value::Kind;
 use super::{BrokerSettings, ConfigError, Given, Origin, Written};
 
 /// The result of a reload.

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::row::{Check, Value};
+use super::check::Check;
+use super::value::Value;
 use super::{ConfigError, broker, topic};
 
 /// One rule.

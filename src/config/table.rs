@@ -9,7 +9,9 @@
 //! The default may be `null` or `""`. The time of changes is empty (only at start), `cluster`, `broker`
 //! (not for all of a cluster at once) or `listener` (only with the name of a listener in front).
 
-use super::row::{Change, Check, Kind, Row};
+use super::check::Check;
+use super::row::{Change, Row};
+use super::value::Kind;
 
 pub(super) const BROKER: &str = include_str!("tables/broker.txt");
 pub(super) const TOPIC: &str = include_str!("tables/topic.txt");

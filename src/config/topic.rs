@@ -1,13 +1,11 @@
-//! The settings of a topic: its own values, else the broker's.
+//! The settings of a topic, each as a row. `resolve.rs` gives them their values.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::Overrides;
-use super::row::{Millionths, Row, Value, boolean, double, int, list, long, settings, text};
-use super::rules::{self, Candidate};
-use super::{BrokerSettings, ConfigError, table};
+use super::row::{Row, boolean, double, int, list, long, settings, text};
+use super::table;
+use super::value::{Millionths, Value};
 
 settings! {
     /// The settings of a partition. Kafka's settings that have no effect here are in [`table`]: accepted,
@@ -100,7 +98,7 @@ settings! {
 }
 
 /// These two relax a topic's durability if the topic itself sets them; the broker's values do not.
-const FLUSH_MESSAGES: Row = long("flush.messages", "9223372036854775807")
+pub(super) const FLUSH_MESSAGES: Row = long("flush.messages", "9223372036854775807")
     .dynamic()
     .at_least(1)
     .twin("log.flush.interval.messages")
@@ -108,7 +106,7 @@ const FLUSH_MESSAGES: Row = long("flush.messages", "9223372036854775807")
         "A value above 1 that the topic itself sets relaxes its durability: acknowledgements do not wait for the \
          disk, and records are synced soon after. Otherwise the broker's durability applies, and the value is only shown.",
     );
-const FLUSH_MS: Row = long("flush.ms", "9223372036854775807")
+pub(super) const FLUSH_MS: Row = long("flush.ms", "9223372036854775807")
     .dynamic()
     .at_least(0)
     .twin("log.flush.interval.ms")
@@ -118,7 +116,7 @@ const FLUSH_MS: Row = long("flush.ms", "9223372036854775807")
     );
 
 /// As in Kafka, for tests: allows segments smaller than `segment.bytes`. It is never shown.
-const SMALL_SEGMENT: Row =
+pub(super) const SMALL_SEGMENT: Row =
     int("internal.segment.bytes", "-1").doc("Replaces `segment.bytes`, without its lower bound. For tests.");
 
 pub(super) const MIN_COMPACTION_LAG: &str = "min.compaction.lag.ms";
@@ -144,51 +142,6 @@ impl TopicSettings {
     pub fn roll_after(&self) -> Duration {
         if self.cleanup.compact { self.segment_age.min(self.max_compaction_lag) } else { self.segment_age }
     }
-
-    /// The settings of a topic with its own `overrides`. The errors are Kafka's.
-    pub fn resolve(overrides: &Overrides, broker: &BrokerSettings) -> Result<TopicSettings, ConfigError> {
-        // As in Kafka, all names are checked before any value.
-        for name in overrides.keys() {
-            if row(name).is_none() {
-                return Err(ConfigError::UnknownTopicSetting { name: name.clone() });
-            }
-        }
-        let mut own = BTreeMap::new();
-        for row in rows() {
-            if let Some(written) = overrides.get(row.name) {
-                own.insert(row.name, row.read(written)?);
-            }
-        }
-        let inherited = |name: &str| row(name).map(|row| inherited(row, broker));
-        Candidate { own: &own, inherited: &inherited }.keeps(rules::TOPIC)?;
-        Ok(TopicSettings::from(&own, broker))
-    }
-
-    /// The settings from `overrides` that were checked when they were stored. A value that is no longer
-    /// valid, because of a later version or the broker's own settings, is left out and returned as an
-    /// error.
-    pub fn of_stored(overrides: &Overrides, broker: &BrokerSettings) -> (TopicSettings, Vec<ConfigError>) {
-        let mut invalid = Vec::new();
-        let mut own = BTreeMap::new();
-        for (name, written) in overrides {
-            let read = row(name).ok_or_else(|| ConfigError::UnknownTopicSetting { name: name.clone() });
-            match read.and_then(|row| Ok((row.name, row.read(written)?))) {
-                Ok((name, value)) => drop(own.insert(name, value)),
-                Err(error) => invalid.push(error),
-            }
-        }
-        (TopicSettings::from(&own, broker), invalid)
-    }
-
-    fn from(own: &BTreeMap<&'static str, Value>, broker: &BrokerSettings) -> TopicSettings {
-        let mut settings = TopicSettings::from_values(
-            |row| own.get(row.name).cloned().unwrap_or_else(|| inherited(row, broker)),
-            (own.get(FLUSH_MESSAGES.name).map(Value::number), own.get(FLUSH_MS.name).map(Value::millis)),
-        );
-        let small_segment = own.get(SMALL_SEGMENT.name).and_then(Value::limit);
-        settings.segment_bytes = small_segment.unwrap_or(settings.segment_bytes);
-        settings
-    }
 }
 
 /// All settings of a topic, by name. Clients do not see `internal.…` settings.
@@ -205,8 +158,4 @@ pub(super) fn rows() -> &'static [Row] {
 pub(super) fn row(name: &str) -> Option<&'static Row> {
     let at = rows().binary_search_by_key(&name, |row| row.name).ok()?;
     rows().get(at)
-}
-
-fn inherited(row: &Row, broker: &BrokerSettings) -> Value {
-    row.twin.map_or_else(|| row.default_value(), |twin| broker.value(twin))
 }

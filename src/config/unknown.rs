@@ -1,6 +1,10 @@
-//! Names that are no settings here, and the likely reason why they are set.
+//! The names that were given, compared with the rows: settings without an effect, settings of single listeners, and
+//! unknown names with the likely reason why they are set.
 
-use super::broker;
+use super::prefix::base_of;
+use super::providers::OF_PROVIDERS;
+use super::row::Row;
+use super::{Given, broker};
 
 /// Settings of Kafka's brokers with ZooKeeper beside those that begin with `zookeeper.`. Kafka 4 has none of them.
 const OF_ZOOKEEPER: &[&str] = &[
@@ -17,6 +21,28 @@ const OF_ZOOKEEPER: &[&str] = &[
 
 /// The settings of other vendors' brokers and plugins begin so.
 const OF_VENDORS: &[&str] = &["confluent.", "cruise.control.", "redpanda.", "strimzi."];
+
+impl Given {
+    /// Kafka's settings that are set but have no effect here.
+    pub fn idle(&self) -> Vec<&'static str> {
+        let idle = broker::rows().iter().filter(|row| !row.acts && self.get(row.name).is_some());
+        idle.map(|row| row.name).collect()
+    }
+
+    /// The settings with a listener in front, each with the row of the setting without it.
+    pub(super) fn of_listeners(&self) -> impl Iterator<Item = (&str, &'static Row)> {
+        let names = self.names().filter(|name| base_of(name) != *name);
+        names.filter_map(|name| Some((name, broker::row(base_of(name))?)))
+    }
+
+    /// The names that are no settings here. As in Kafka they are only worth a warning, because plugins and clients
+    /// share such files.
+    pub fn unknown(&self) -> impl Iterator<Item = UnknownName<'_>> {
+        let is_unknown =
+            |name: &&str| broker::row(base_of(name)).is_none() && !name.starts_with(OF_PROVIDERS);
+        self.names().filter(is_unknown).map(UnknownName)
+    }
+}
 
 /// A name that is no setting here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +96,6 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Given;
 
     #[test]
     fn an_unknown_name_is_reported_with_the_nearest_known_one() {
