@@ -582,9 +582,13 @@ fn begin<R: Handler>(call: Call) -> BegunRequest<Later<Reply<Answer>>> {
                 elements: body.elements_read().saturating_sub(elements),
             };
             let metered = context.metered.clone();
-            let reply: Later<Reply<Answer>> = match context.fault(R::KEY) {
-                None => Box::pin(serve(request, size, context, correlation_id, R::handle)),
-                Some(effect) => Box::pin(faults::serve(effect, request, size, context, correlation_id)),
+            let fault = context.fault(R::KEY).map(|effect| (effect, context.services.stopping.clone()));
+            let refusal = fault.as_ref().and_then(|(effect, _)| effect.error);
+            let reply: Later<Reply<Answer>> =
+                Box::pin(serve(request, size, context, correlation_id, refusal));
+            let reply = match fault {
+                None => reply,
+                Some((effect, stopping)) => Box::pin(faults::serve(effect, reply, stopping)),
             };
             BegunRequest {
                 decoded: size.decoded,
@@ -601,12 +605,12 @@ fn begin<R: Handler>(call: Call) -> BegunRequest<Later<Reply<Answer>>> {
 }
 
 #[expect(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice")]
-fn serve<R: Handler, F: Future<Output = Reply<R::Response>> + Send>(
+fn serve<R: Handler>(
     request: R,
     size: Size,
     mut context: Context,
     correlation_id: i32,
-    handle: impl FnOnce(R, Context) -> F + Send,
+    refusal: Option<i16>,
 ) -> impl Future<Output = Reply<Answer>> + Send {
     async move {
         let version = context.version;
@@ -626,7 +630,11 @@ fn serve<R: Handler, F: Future<Output = Reply<R::Response>> + Send>(
         }
         room.hold(asked.saturating_add(held)).await;
         let metered = context.metered.clone();
-        match handle(request, context).await {
+        let reply = match refusal {
+            None => request.handle(context).await,
+            Some(code) => faults::refuse(request, context, code).await,
+        };
+        match reply {
             Reply::Silence { mute, work } => {
                 let work = async move { Guarded(work).await.unwrap_or(Err("the handler panicked")) };
                 Reply::Silence { mute, work: Box::pin(work) }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::error::ErrorCode;
-use super::{Answer, Handler, Later, Reply, SASL_AUTHENTICATE, SASL_HANDSHAKE, Size};
+use super::{Answer, Handler, Later, Reply, SASL_AUTHENTICATE, SASL_HANDSHAKE};
 use crate::faults::{Cut, Effect};
 use crate::protocol::Message;
 use crate::stop::Stopping;
@@ -36,27 +36,14 @@ const OF_FETCH_SESSIONS: [ErrorCode; 3] = [
     ErrorCode::FetchSessionTopicIdError,
 ];
 
-/// As [`super::serve`], with the effect of a rule.
-pub(super) async fn serve<R: Handler>(
-    effect: Effect,
-    request: R,
-    size: Size,
-    context: Context,
-    correlation_id: i32,
-) -> Reply<Answer> {
-    let Effect { delay, error, answer_delay, cut } = effect;
-    let stopping = context.services.stopping.clone();
+/// The reply to a request, with the effect of a rule. Its error is in the reply already, by [`refuse`].
+pub(super) async fn serve(effect: Effect, reply: Later<Reply<Answer>>, stopping: Stopping) -> Reply<Answer> {
+    let Effect { delay, error: _, answer_delay, cut } = effect;
     sleep(delay, &stopping).await;
     if cut == Some(Cut::BeforeRequest) {
         return Reply::Close(CUT);
     }
-    let reply = match error {
-        None => super::serve(request, size, context, correlation_id, R::handle).await,
-        Some(code) => {
-            let refused = move |request, context| refuse::<R>(request, context, code);
-            super::serve(request, size, context, correlation_id, refused).await
-        }
-    };
+    let reply = reply.await;
     let reply = if answer_delay.is_zero() { reply } else { late(reply, answer_delay, stopping) };
     match cut {
         None | Some(Cut::BeforeRequest) => reply,
@@ -69,30 +56,39 @@ pub(super) async fn serve<R: Handler>(
 }
 
 /// The refusal of a request with this code.
-async fn refuse<R: Handler>(request: R, context: Context, code: i16) -> Reply<R::Response> {
+pub(super) fn refuse<R: Handler>(request: R, context: Context, code: i16) -> Later<Reply<R::Response>> {
     let is_of_session = OF_FETCH_SESSIONS.iter().any(|error| error.code() == code);
     if is_of_session || ACT_WITHOUT_RIGHTS.contains(&R::KEY) {
         let mut answer = R::Response::default();
         answer.refuse(code);
-        return Reply::Now(answer);
+        return Box::pin(ready(Reply::Now(answer)));
     }
-    let refused = move |mut answer: R::Response| {
+    // In a box, because the compiler would copy each handler's code to here.
+    let reply: Later<Reply<R::Response>> = Box::pin(request.handle(context.without_rights()));
+    Box::pin(async move {
+        match reply.await {
+            Reply::Now(mut answer) => {
+                answer.refuse(code);
+                Reply::Now(answer)
+            }
+            Reply::Later(answer) => Reply::Later(refused(answer, code)),
+            Reply::LaterAndHeld { mute, answer } => {
+                Reply::LaterAndHeld { mute, answer: refused(answer, code) }
+            }
+            Reply::Last(answer) => Reply::Last(refused(answer, code)),
+            Reply::LastThenCut(answer, why) => Reply::LastThenCut(refused(answer, code), why),
+            silence @ Reply::Silence { .. } => silence,
+            Reply::Close(why) => Reply::Close(why),
+        }
+    })
+}
+
+fn refused<M: Message + Send + 'static>(answer: Later<M>, code: i16) -> Later<M> {
+    Box::pin(async move {
+        let mut answer = answer.await;
         answer.refuse(code);
         answer
-    };
-    match request.handle(context.without_rights()).await {
-        Reply::Now(answer) => Reply::Now(refused(answer)),
-        Reply::Later(answer) => Reply::later(async move { refused(answer.await) }),
-        Reply::LaterAndHeld { mute, answer } => {
-            Reply::LaterAndHeld { mute, answer: Box::pin(async move { refused(answer.await) }) }
-        }
-        Reply::Last(answer) => Reply::Last(Box::pin(async move { refused(answer.await) })),
-        Reply::LastThenCut(answer, why) => {
-            Reply::LastThenCut(Box::pin(async move { refused(answer.await) }), why)
-        }
-        silence @ Reply::Silence { .. } => silence,
-        Reply::Close(why) => Reply::Close(why),
-    }
+    })
 }
 
 /// The same answer, later. Requests without an answer stay as they are.
