@@ -421,6 +421,11 @@ impl Charge {
         self.bytes
     }
 
+    /// For this memory while it is held at the wish of its peer.
+    pub fn awaited(&self, connection: ConnectionId) -> AwaitedMemory {
+        self.budget.awaited(connection)
+    }
+
     /// Releases all but `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
         let more = self.bytes.saturating_sub(bytes);

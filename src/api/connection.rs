@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::rights::Rights;
@@ -28,6 +29,8 @@ pub struct ConnectionInfo {
     pub(super) rights: Rights,
     /// The members of groups that use the connection, while there are quotas: group and member id.
     members: Mutex<VecDeque<(String, String)>>,
+    /// The newest request waits, and its handler has dropped its bytes.
+    has_dropped_request: AtomicBool,
     /// The exchange of a login.
     #[cfg(feature = "security")]
     pub(super) login: super::sasl::Login,
@@ -71,6 +74,7 @@ impl ConnectionInfo {
             session: Session::anonymous(),
             rights: Rights::default(),
             members: Mutex::default(),
+            has_dropped_request: AtomicBool::new(false),
             #[cfg(feature = "security")]
             login: super::sasl::Login::default(),
             ends_with: Mutex::default(),
@@ -104,6 +108,18 @@ impl ConnectionInfo {
 
     pub fn members(&self) -> Vec<(String, String)> {
         self.members.lock().ignoring_poison().iter().cloned().collect()
+    }
+
+    /// The handler of the newest request has dropped its bytes and will wait.
+    pub(super) fn note_dropped_request(&self) {
+        self.has_dropped_request.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that has happened since the last call. The connection itself polls the handler, so it learns of it at
+    /// once.
+    pub fn take_dropped_request(&self) -> bool {
+        self.has_dropped_request.load(Ordering::Relaxed)
+            && self.has_dropped_request.swap(false, Ordering::Relaxed)
     }
 
     /// A new connection of a client whose principal is known, by its certificate.

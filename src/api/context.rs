@@ -94,6 +94,14 @@ impl Context {
         self.is_quiet = is_quiet;
     }
 
+    /// For a handler that waits for as long as its client wishes: it has dropped the request, whose bytes are not charged
+    /// any longer. Whatever it keeps has to be in its room or in an account of its own. Otherwise such clients would use
+    /// up the memory for requests, and no other client could send one.
+    pub(crate) fn has_dropped_request(&mut self) {
+        self.client_id = None;
+        self.connection.note_dropped_request();
+    }
+
     /// The fault that a test has set for the request. Counts it as used.
     pub(super) fn fault(&self, api_key: i16) -> Option<Effect> {
         let faults = self.services.faults.as_ref()?;

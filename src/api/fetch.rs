@@ -58,7 +58,7 @@ impl Handler for FetchRequest {
             .and_held(followed * 2 * PARTITION)
     }
 
-    async fn handle(self, ctx: Context) -> Reply<FetchResponse> {
+    async fn handle(self, mut ctx: Context) -> Reply<FetchResponse> {
         let plan = match open(&self, &ctx) {
             Ok(plan) => plan,
             Err(error) => {
@@ -74,6 +74,7 @@ impl Handler for FetchRequest {
         }
         // The poll may wait for long, and has copied all that it needs of the request.
         drop(self);
+        ctx.has_dropped_request();
         poll.run(&ctx).await;
         poll.list_aborted().await;
         let held = match ctx.metered.as_ref().map(|metered| metered.fetch(poll.answer_bytes())) {

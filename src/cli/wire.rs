@@ -84,8 +84,12 @@ impl Wire {
         if length > longest {
             return Err(bad("this is no Kafka broker"));
         }
-        let mut body = vec![0; usize::try_from(length).unwrap_or_default()];
-        self.stream.read_exact(&mut body)?;
+        // It grows with the bytes that arrive: the length may be a lie.
+        let mut body = Vec::new();
+        (&mut self.stream).take(length.into()).read_to_end(&mut body)?;
+        if body.len() < length as usize {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         Ok(body)
     }
 }
@@ -120,4 +124,47 @@ impl Write for Stream {
 
 fn bad(why: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::protocol::messages::ApiVersionsRequest;
+
+    /// What the first call ends with if the broker answers with these bytes and closes the connection.
+    fn answered_with(bytes: &'static [u8]) -> io::ErrorKind {
+        let broker = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = broker.local_addr().unwrap().to_string();
+        let answering = thread::spawn(move || {
+            let (mut client, _) = broker.accept().unwrap();
+            let mut length = [0; 4];
+            client.read_exact(&mut length).unwrap();
+            client.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize]).unwrap();
+            client.write_all(bytes).unwrap();
+        });
+        let mut wire = Wire::connect(&address, "jackdaw", Duration::from_secs(60)).unwrap();
+        let outcome = wire.call(0, &ApiVersionsRequest::default());
+        answering.join().unwrap();
+        outcome.unwrap_err().kind()
+    }
+
+    #[test]
+    fn lengths_of_a_broker_that_lie_are_an_error_of_their_call() {
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
+        let cases: [(&[u8], io::ErrorKind); 6] = [
+            (b"\x7f\xff\xff\xff", InvalidData),
+            (b"\xff\xff\xff\xff", InvalidData),
+            // More than there is, fewer bytes than a header, and a count of versions beyond the frame and below zero.
+            (b"\0\0\xff\xff\0\0\0\x01", UnexpectedEof),
+            (b"\0\0\0\x02\0\0", InvalidData),
+            (b"\0\0\0\x0a\0\0\0\x01\0\0\x7f\xff\xff\xff", InvalidData),
+            (b"\0\0\0\x0a\0\0\0\x01\0\0\x80\0\0\0", InvalidData),
+        ];
+        for (bytes, kind) in cases {
+            assert_eq!(answered_with(bytes), kind, "{bytes:02x?}");
+        }
+    }
 }

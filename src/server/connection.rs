@@ -62,6 +62,10 @@ pub(super) struct Connection<S> {
     input: Input,
     /// Decoded but not begun: requests in flight have to be answered first.
     next: Option<Request>,
+    /// The memory of `next` while it is behind a request that waits because its client wishes it, as a long poll does.
+    behind: Option<AwaitedMemory>,
+    /// The newest request waits because its client wishes it.
+    waits_at_will: bool,
     /// The newest request, until the ordered part of its work is done.
     beginning: Option<StartedRequest>,
     /// Responses that are not in the output yet, in order.
@@ -182,6 +186,8 @@ impl<S: Socket> Connection<S> {
             info: Arc::new(info),
             input: Input::new(id, Arc::clone(&shared.requests), shared.limits.max_request),
             next: None,
+            behind: None,
+            waits_at_will: false,
             beginning: None,
             owed: VecDeque::new(),
             silent: Vec::new(),
@@ -264,12 +270,15 @@ impl<S: Socket> Connection<S> {
     /// Moves responses on: from begun to owed, and from owed to the output.
     fn poll_answers(&mut self, context: &mut Context<'_>) -> bool {
         let mut moved = false;
-        if let Some(beginning) = &mut self.beginning
-            && let Poll::Ready(reply) = Pin::new(&mut beginning.reply).poll(context)
-            && let Some(StartedRequest { pending, charge, .. }) = self.beginning.take()
-        {
-            self.owe(pending, reply, charge);
-            moved = true;
+        if let Some(beginning) = &mut self.beginning {
+            let reply = Pin::new(&mut beginning.reply).poll(context);
+            self.waits_at_will |= release_dropped(&self.info, &mut beginning.charge);
+            if let Poll::Ready(reply) = reply
+                && let Some(StartedRequest { pending, charge, .. }) = self.beginning.take()
+            {
+                self.owe(pending, reply, charge);
+                moved = true;
+            }
         }
         for at in 0..self.owed.len() {
             let Some(OwedAnswer::Waiting { pending, answer, .. }) = self.owed.get_mut(at) else { continue };
@@ -416,9 +425,11 @@ impl<S: Socket> Connection<S> {
             }
             let Some(next) = self.next.take() else { break };
             if !self.may_begin(&next, context) {
+                self.await_turn_of(&next, context);
                 self.next = Some(next);
                 break;
             }
+            self.behind = None;
             self.begin(next, context);
             self.turn.requests += 1;
             moved = true;
@@ -442,6 +453,16 @@ impl<S: Socket> Connection<S> {
         let is_large = matches!(next, Request::Serve { row, .. } if row.large_answers);
         self.wants_room = !self.shared.answers.has_room(self.id, is_large, context.waker());
         !self.wants_room
+    }
+
+    /// A client that sends a request behind one that waits for as long as it wishes holds memory for as long.
+    fn await_turn_of(&mut self, next: &Request, context: &mut Context<'_>) {
+        let Request::Serve { charge, .. } = next else { return };
+        let waits = self.beginning.is_some() || !self.owed.is_empty();
+        if waits && self.waits_at_will && !self.wants_room {
+            let behind = self.behind.get_or_insert_with(|| charge.awaited(self.id));
+            behind.moved(0, charge.bytes(), context.waker());
+        }
     }
 
     /// Only large requests are counted: small ones are limited by their number.
@@ -478,7 +499,9 @@ impl<S: Socket> Connection<S> {
                 let BegunRequest { decoded, mut reply } =
                     self.shared.api.serve(row, Arc::clone(&self.info), header, body);
                 charge.at_least(frame.saturating_add(decoded));
-                match Pin::new(&mut reply).poll(context) {
+                let begun = Pin::new(&mut reply).poll(context);
+                self.waits_at_will = release_dropped(&self.info, &mut charge);
+                match begun {
                     Poll::Ready(reply) => self.owe(pending, reply, charge),
                     Poll::Pending => self.beginning = Some(StartedRequest { pending, reply, charge }),
                 }
@@ -673,7 +696,8 @@ impl<S: Socket> Connection<S> {
     /// Ends the connection if the client is too slow, or if memory has to be freed.
     fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let kept_is_shed = self.kept.as_ref().is_some_and(|kept| kept.awaited.is_shed());
-        if self.unread.is_shed() || self.input.is_shed() || kept_is_shed {
+        let behind_is_shed = self.behind.as_ref().is_some_and(AwaitedMemory::is_shed);
+        if self.unread.is_shed() || self.input.is_shed() || kept_is_shed || behind_is_shed {
             return Poll::Ready(End::MadeRoom);
         }
         let waits_for_frame = self.wants_bytes && !self.wants_room && self.is_amid_input();
@@ -822,6 +846,15 @@ impl End {
             | End::Failed { .. } => false,
         }
     }
+}
+
+/// Releases the charge of a request that its handler has dropped, and returns whether it has.
+fn release_dropped(info: &ConnectionInfo, charge: &mut Charge) -> bool {
+    let is_dropped = info.take_dropped_request();
+    if is_dropped {
+        charge.shrink(0);
+    }
+    is_dropped
 }
 
 /// Logs what happened, and what to do if that is known.

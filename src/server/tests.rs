@@ -83,6 +83,18 @@ fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
                     answer
                 }),
             },
+            "at-will" => {
+                call.context.has_dropped_request();
+                gate.passed().await;
+                Reply::Now(answer)
+            }
+            "later-at-will" => {
+                call.context.has_dropped_request();
+                Reply::Later(Box::pin(async move {
+                    gate.passed().await;
+                    answer
+                }))
+            }
             "slowly" => {
                 gate.passed().await;
                 Reply::Now(answer)

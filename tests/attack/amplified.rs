@@ -62,7 +62,7 @@ fn many_clients_that_request_everything_and_read_late_hold_no_more_than_answers_
     const ANSWERS: usize = 2 * MIB;
     /// The memory for the answers, and for everything else.
     const BOUND: usize = ANSWERS + 4 * MIB;
-    const CLIENTS: usize = 20;
+    const CLIENTS: usize = 8;
     /// More than the kernel keeps for a connection.
     const ASKED: usize = 7 * MIB;
     alone(async {

@@ -127,10 +127,7 @@ fn a_thousand_halves_of_requests_leave_room_for_whole_ones() {
     const HALVES: usize = 1_000;
     const SENT: usize = 64 << 10;
     alone(async {
-        let Ok(files) = may_have_files(HALVES as u64 + 500) else {
-            eprintln!("this process may not have so many files open: nothing is tested");
-            return;
-        };
+        let (files, halves) = Files::for_clients(HALVES, 1);
         let data = tempfile::tempdir().unwrap();
         let broker = Limited::with(4096, data.path(), &[&format!("jackdaw.memory.max.bytes={MEMORY}")]);
         Client::of(&broker.address).await.create_topic("t").await;
@@ -139,7 +136,7 @@ fn a_thousand_halves_of_requests_leave_room_for_whole_ones() {
         let mut half = (20i32 << 20).to_be_bytes().to_vec();
         half.resize(SENT, 0);
         let mut open = Vec::new();
-        for number in 0..HALVES {
+        for number in 0..halves {
             let socket = TcpStream::connect(&broker.address).await.unwrap();
             // The rest stays in the socket.
             let _ = socket.try_write(&half);
@@ -155,18 +152,39 @@ fn a_thousand_halves_of_requests_leave_room_for_whole_ones() {
     });
 }
 
-/// The limit of open files of this process, until it is dropped.
-pub struct Files(Rlimit);
+/// The open files that this process may have, until it is dropped.
+pub struct Files {
+    before: Rlimit,
+    most: usize,
+}
 
-pub fn may_have_files(files: u64) -> rustix::io::Result<Files> {
-    let before = getrlimit(Resource::Nofile);
-    let current = before.current.map(|current| current.max(files));
-    setrlimit(Resource::Nofile, Rlimit { current, ..before })?;
-    Ok(Files(before))
+impl Files {
+    /// Files for everything but the clients.
+    const OTHERS: usize = 500;
+
+    /// Raises the limit for this many clients with so many files each, or for as many as the system allows. Returns their
+    /// number, too.
+    pub fn for_clients(wanted: usize, each: usize) -> (Files, usize) {
+        let before = getrlimit(Resource::Nofile);
+        let all = (wanted * each + Files::OTHERS) as u64;
+        let allowed = before.maximum.map_or(all, |maximum| maximum.min(all));
+        let current = before.current.map(|current| current.max(allowed));
+        setrlimit(Resource::Nofile, Rlimit { current, ..before }).expect("it is not above the hard limit");
+        let files = Files { before, most: allowed as usize };
+        let clients = files.most.saturating_sub(Files::OTHERS) / each;
+        assert!(clients >= 100, "{} open files are too few for this test: raise ulimit -Hn", files.most);
+        if clients < wanted {
+            println!(
+                "{clients} clients instead of {wanted}, because the hard limit of open files is {}",
+                files.most
+            );
+        }
+        (files, clients)
+    }
 }
 
 impl Drop for Files {
     fn drop(&mut self) {
-        let _ = setrlimit(Resource::Nofile, self.0);
+        let _ = setrlimit(Resource::Nofile, self.before);
     }
 }

@@ -24,9 +24,12 @@ mod handshakes;
 mod harness;
 mod hoarding;
 mod injection;
+mod lies;
 #[cfg(feature = "security")]
 mod login;
 #[path = "../../build/schema.rs"]
 #[expect(dead_code, reason = "build.rs uses the rest")]
 mod schema;
+mod stalled;
 mod victim;
+mod waiting;

@@ -30,7 +30,7 @@ impl Handler for JoinGroupRequest {
         Weight::LATER
     }
 
-    async fn handle(self, ctx: Context) -> Reply<JoinGroupResponse> {
+    async fn handle(self, mut ctx: Context) -> Reply<JoinGroupResponse> {
         let name = self.group_id.clone();
         if let Some(reason) = self.reason.as_deref().filter(|reason| !reason.is_empty()) {
             debug!(group = %name.escape_debug(), reason = %reason.escape_debug(), "a member joins");
@@ -41,6 +41,7 @@ impl Handler for JoinGroupRequest {
             Ok(group) => group.join(join(self, &ctx)),
             Err(error) => return Reply::Now(fit(refused(error.into(), member_id), version)),
         };
+        ctx.has_dropped_request();
         Reply::later(async move {
             match until_stopped(&ctx, answer).await {
                 Some(Ok(joined)) => {

@@ -22,7 +22,7 @@ impl Handler for SyncGroupRequest {
         Weight::LATER
     }
 
-    async fn handle(self, ctx: Context) -> Reply<SyncGroupResponse> {
+    async fn handle(self, mut ctx: Context) -> Reply<SyncGroupResponse> {
         let says_what_it_means = self.protocol_type.is_some() && self.protocol_name.is_some();
         if ctx.version >= 5 && !says_what_it_means {
             return Reply::Now(refused(ErrorCode::InconsistentGroupProtocol));
@@ -44,6 +44,7 @@ impl Handler for SyncGroupRequest {
                 .collect(),
         };
         let answer = group.sync(sync);
+        ctx.has_dropped_request();
         Reply::later(async move {
             match until_stopped(&ctx, answer).await {
                 Some(Ok(synced)) => {

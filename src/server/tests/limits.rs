@@ -256,6 +256,60 @@ async fn requests_beyond_the_budget_wait_until_others_are_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_whose_clients_let_them_wait_hold_no_memory_that_others_need() {
+    for what in ["at-will", "later-at-will"] {
+        let stage = budgets(20 << 10, 256 << 10);
+        let mut waiting = Vec::new();
+        // A small one and a large one of each client, more than fit at the same time.
+        for size in [9_000, 32_000].repeat(10) {
+            let mut client = stage.connect();
+            client.send(&large(ORDINARY, what, &Gate::new(), size)).await;
+            // Its read buffer becomes small again, too.
+            pass(Duration::from_secs(11)).await;
+            waiting.push(client);
+        }
+        assert_eq!(
+            (stage.shared.requests.small.held(), stage.shared.requests.large.held()),
+            (0, 0),
+            "{what}"
+        );
+        let mut good = stage.connect();
+        good.send(&large(ORDINARY, "now", &Gate::new(), 14 << 10)).await;
+        assert_eq!(good.answer().await.0, 1, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_behind_one_that_waits_makes_room_for_one_that_does_not() {
+    let stage = budgets(20 << 10, 256 << 10);
+    let gate = Gate::new();
+    let mut hoarder = stage.connect();
+    hoarder.send(&ask(ORDINARY, 1, "at-will", &gate)).await;
+    hoarder.send(&large(ORDINARY, "now", &gate, 15_000)).await;
+    settle().await;
+    assert!(stage.shared.requests.small.held() >= 10_000);
+    let mut good = stage.connect();
+    good.send(&large(ORDINARY, "now", &Gate::new(), 14 << 10)).await;
+    assert_eq!(good.answer().await.0, 1);
+    assert_eq!(hoarder.end().await, End::MadeRoom);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_behind_one_that_the_broker_lets_wait_is_not_taken_for_a_hoarder() {
+    let stage = budgets(20 << 10, 256 << 10);
+    let (gate, behind) = (Gate::new(), Gate::new());
+    let mut first = stage.connect();
+    first.send(&ask(ORDINARY, 1, "slowly", &gate)).await;
+    first.send(&large(ORDINARY, "now", &behind, 15_000)).await;
+    let mut second = stage.connect();
+    second.send(&large(ORDINARY, "now", &Gate::new(), 14 << 10)).await;
+    pass(Duration::from_secs(10)).await;
+    gate.open();
+    assert_eq!(first.correlations().await, [1, 1]);
+    assert_eq!(second.answer().await.0, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn small_requests_go_through_while_large_ones_fill_the_memory() {
     let stage = budgets(64 << 10, 256 << 10);
     let mut hoarders = Vec::new();
