@@ -48,6 +48,8 @@ pub(super) struct Common {
 pub enum VirtualBrokerError {
     /// The process has no broker with this id.
     Unknown(NodeId),
+    /// The process is about to stop.
+    Closing,
     Bind(BindError),
     /// The leaders of its partitions could not be changed.
     Store(StoreError),
@@ -155,6 +157,7 @@ impl fmt::Display for VirtualBrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             VirtualBrokerError::Unknown(id) => write!(f, "this process has no broker {id}"),
+            VirtualBrokerError::Closing => f.write_str("the process is about to stop"),
             VirtualBrokerError::Bind(error) => error.fmt(f),
             VirtualBrokerError::Store(error) => {
                 write!(f, "its partitions cannot be handed to other leaders: {error:?}")

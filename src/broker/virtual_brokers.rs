@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::virtual_broker::{Common, RunningBroker, VirtualBroker, VirtualBrokerError};
@@ -17,16 +17,23 @@ use crate::types::{IgnorePoison, NodeId};
 const DRAIN: Duration = Duration::from_secs(10);
 
 pub(super) struct VirtualBrokers {
-    all: Mutex<Vec<VirtualBroker>>,
+    state: Mutex<State>,
     /// Held while one of them is stopped or started, and while the settings are reloaded.
     turn: tokio::sync::Mutex<()>,
     common: Common,
     store: Store,
 }
 
+struct State {
+    all: Vec<VirtualBroker>,
+    /// The process stops: from now on none of them is started or stopped by itself.
+    is_closing: bool,
+}
+
 impl VirtualBrokers {
     pub fn new(all: Vec<VirtualBroker>, common: Common, store: Store) -> VirtualBrokers {
-        VirtualBrokers { all: Mutex::new(all), turn: tokio::sync::Mutex::default(), common, store }
+        let state = Mutex::new(State { all, is_closing: false });
+        VirtualBrokers { state, turn: tokio::sync::Mutex::default(), common, store }
     }
 
     pub fn common(&self) -> &Common {
@@ -50,42 +57,48 @@ impl VirtualBrokers {
     pub async fn start_one(&self, id: NodeId) -> Result<(), VirtualBrokerError> {
         let _turn = self.turn.lock().await;
         let stopped = self.with(id, |one| (!one.is_running()).then(|| one.listeners().to_vec()))?;
-        let Some(listeners) = stopped else { return Ok(()) };
-        let bound = Bound::at(&listeners).await.map_err(VirtualBrokerError::Bind)?;
-        let started = self.with(id, |one| one.start_at(bound, &self.common))?;
-        started.map_err(VirtualBrokerError::Bind)?;
-        if let Err(error) = self.store.set_brokers(self.running()).await {
-            self.halt(id).await?;
-            return Err(VirtualBrokerError::Store(error));
+        if let Some(listeners) = &stopped {
+            let bound = Bound::at(listeners).await.map_err(VirtualBrokerError::Bind)?;
+            let started = self.with(id, |one| one.start_at(bound, &self.common))?;
+            started.map_err(VirtualBrokerError::Bind)?;
         }
-        Ok(())
+        // Also of one that runs: it may have been stopped by half, because the caller of its stop gave up.
+        let published = self.store.set_brokers(self.running()).await.map_err(VirtualBrokerError::Store);
+        if published.is_err() && stopped.is_some() {
+            self.halt(id).await?;
+        }
+        published
     }
 
     /// Reloads their settings. Returns the keys and certificates of each, and the settings by which they are read.
     pub async fn reload(&self, written: &Given) -> Vec<(Arc<Tls>, Arc<BrokerSettings>)> {
         let _turn = self.turn.lock().await;
-        let mut all = self.all.lock().ignoring_poison();
-        all.iter_mut().for_each(|one| one.reload(written));
+        let mut state = self.state();
+        state.all.iter_mut().for_each(|one| one.reload(written));
         self.common.services.reload(written);
-        all.iter().map(|one| one.tls(&self.common)).collect()
+        state.all.iter().map(|one| one.tls(&self.common)).collect()
     }
 
-    /// Stops all of them, and answers the requests in flight.
+    /// Stops all of them, and answers the requests in flight. Stops and starts that have not begun by then are refused.
     pub async fn stop_all(&self) {
-        let _turn = self.turn.lock().await;
         let running: Vec<_> = {
-            let mut all = self.all.lock().ignoring_poison();
-            all.iter_mut().filter_map(VirtualBroker::take_running).collect()
+            let mut state = self.state();
+            state.is_closing = true;
+            state.all.iter_mut().filter_map(VirtualBroker::take_running).collect()
         };
         running.iter().for_each(RunningBroker::begin_to_stop);
         for one in running {
             one.stop(DRAIN).await;
         }
+        // One that was being stopped already has answered its requests, too.
+        drop(self.turn.lock().await);
     }
 
     /// Ends all connections at once. Nothing can be started afterwards.
     pub fn cut_off(&self) {
-        self.all.lock().ignoring_poison().clear();
+        let mut state = self.state();
+        state.is_closing = true;
+        state.all.clear();
     }
 
     async fn halt(&self, id: NodeId) -> Result<(), VirtualBrokerError> {
@@ -96,8 +109,7 @@ impl VirtualBrokers {
     }
 
     fn running(&self) -> Vec<NodeId> {
-        let all = self.all.lock().ignoring_poison();
-        all.iter().filter(|one| one.is_running()).map(|one| one.id).collect()
+        self.state().all.iter().filter(|one| one.is_running()).map(|one| one.id).collect()
     }
 
     fn with<T>(
@@ -105,9 +117,16 @@ impl VirtualBrokers {
         id: NodeId,
         act: impl FnOnce(&mut VirtualBroker) -> T,
     ) -> Result<T, VirtualBrokerError> {
-        let mut all = self.all.lock().ignoring_poison();
-        let one = all.iter_mut().find(|one| one.id == id);
+        let mut state = self.state();
+        if state.is_closing {
+            return Err(VirtualBrokerError::Closing);
+        }
+        let one = state.all.iter_mut().find(|one| one.id == id);
         one.map(act).ok_or(VirtualBrokerError::Unknown(id))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().ignoring_poison()
     }
 }
 
@@ -123,4 +142,78 @@ impl hooks::VirtualBrokers for VirtualBrokers {
 
 fn refused(error: VirtualBrokerError) -> HookError {
     HookError::Refused(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::SocketAddr;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use tokio::net::TcpStream;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::broker::Broker;
+    use crate::time;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+    const FIRST: NodeId = NodeId(1);
+    const SECOND: NodeId = NodeId(2);
+
+    async fn two() -> Broker {
+        Broker::builder().ephemeral().brokers(2).listen("127.0.0.1:0").start().await.unwrap()
+    }
+
+    fn addresses(broker: &Broker) -> Vec<SocketAddr> {
+        broker.brokers().map(|(_, address)| address.parse().unwrap()).collect()
+    }
+
+    /// Lets the future begin, and leaves it where it waits first.
+    async fn begin(mut future: Pin<&mut impl Future>) {
+        poll_fn(|context| {
+            assert!(future.as_mut().poll(context).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    async fn closes(address: SocketAddr) {
+        let closes = async {
+            while TcpStream::connect(address).await.is_ok() {
+                yield_now().await;
+            }
+        };
+        time::within(LIMIT, closes).await.expect("it closes its port");
+    }
+
+    #[tokio::test]
+    async fn a_start_makes_one_known_again_that_runs_but_was_half_stopped() {
+        let broker = two().await;
+        broker.store.set_brokers(vec![SECOND]).await.unwrap();
+        broker.start_one(FIRST).await.unwrap();
+        assert_eq!(broker.store.topics().running(), [FIRST, SECOND]);
+    }
+
+    #[tokio::test]
+    async fn the_process_stops_without_those_that_wait_for_their_turn_and_none_of_them_starts_afterwards() {
+        let broker = two().await;
+        let [first, second] = addresses(&broker)[..] else { panic!("there are two") };
+        broker.stop_one(SECOND).await.unwrap();
+        let all = &broker.virtual_brokers;
+        let turn = all.turn.lock().await;
+        let mut stop = pin!(all.stop_all());
+        begin(stop.as_mut()).await;
+        let mut start = pin!(all.start_one(SECOND));
+        begin(start.as_mut()).await;
+        let both_end = async {
+            closes(first).await;
+            drop(turn);
+            start.await
+        };
+        let ((), started) = tokio::join!(stop, both_end);
+        assert!(matches!(started, Err(VirtualBrokerError::Closing)), "{started:?}");
+        closes(second).await;
+    }
 }

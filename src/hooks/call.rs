@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::task::spawn;
 
 use super::{Fault, FaultId, HookError, TestHooks};
 use crate::coordinator::group::GroupState;
@@ -135,7 +136,13 @@ pub async fn call(hooks: &TestHooks, method: Method, path: &str, body: &[u8]) ->
             hooks.wait_for_no_lag(&group, topic.as_deref(), limit(timeout_ms)?).await?;
             done()
         }
-        (Method::Post, path) => act(hooks, path, body).await,
+        (Method::Post, path) => {
+            // In a task of its own, so that it ends also if the client goes away.
+            let (hooks, path, body) = (hooks.clone(), path.to_owned(), body.to_vec());
+            let ended = spawn(async move { act(&hooks, &path, &body).await }).await;
+            let failed = |_| HookError::Refused("the action failed: this is a bug of the broker".to_owned());
+            ended.map_err(failed)?
+        }
         (Method::Get, _) => Err(HookError::Unknown),
     }
 }
@@ -197,4 +204,40 @@ fn limit(timeout_ms: Option<u64>) -> Result<Duration, HookError> {
         return Err(HookError::Wrong(format!("timeout_ms is at most {most}; wait again after it")));
     }
     Ok(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use tokio::net::TcpStream;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::broker::Broker;
+    use crate::time;
+
+    #[tokio::test]
+    async fn an_action_whose_client_goes_away_is_done_all_the_same() {
+        const LIMIT: Duration = Duration::from_secs(60);
+        let broker = Broker::builder().ephemeral().brokers(2).test_hooks().start().await.unwrap();
+        let (_, address) = broker.brokers().next().unwrap();
+        {
+            let mut stopping =
+                pin!(call(broker.hooks().unwrap(), Method::Post, "stop-broker", br#"{"broker": 1}"#));
+            poll_fn(|context| {
+                assert!(stopping.as_mut().poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        }
+        let closes = async {
+            while TcpStream::connect(address).await.is_ok() {
+                yield_now().await;
+            }
+        };
+        time::within(LIMIT, closes).await.expect("it is stopped");
+    }
 }
