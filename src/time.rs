@@ -5,12 +5,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::types::{Timestamp, Uuid};
+use crate::types::{IgnorePoison, Timestamp, Uuid};
 
 /// The source of time: the machine, or a test.
 #[derive(Clone, Debug, Default)]
@@ -22,16 +22,26 @@ enum Source {
     Machine,
     /// The machine's clocks, ahead by this many milliseconds.
     Turned(Arc<AtomicU64>),
-    Manual(Arc<Hands>),
+    Manual(Arc<Mutex<Hands>>),
 }
 
 /// The state of a manual clock, in milliseconds.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Hands {
     /// The time that has passed.
-    ran: AtomicI64,
+    ran: i64,
     /// The difference between the wall clock and `ran`.
-    ahead: AtomicI64,
+    ahead: i64,
+}
+
+impl Hands {
+    fn wall(self) -> Timestamp {
+        Timestamp(self.ran.saturating_add(self.ahead))
+    }
+
+    fn ran(self) -> Duration {
+        Duration::from_millis(u64::try_from(self.ran).unwrap_or(0))
+    }
 }
 
 impl Clock {
@@ -54,36 +64,55 @@ impl Clock {
                 ahead.fetch_add(ms, Ordering::SeqCst);
             }
             Source::Manual(hands) => {
-                hands.ran.fetch_add(i64::try_from(ms).unwrap_or(i64::MAX), Ordering::SeqCst);
+                let mut hands = hands.lock().ignoring_poison();
+                hands.ran = hands.ran.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX));
             }
         }
     }
 
-    /// By how much the clock was turned forward.
-    pub fn turned(&self) -> Duration {
+    /// [`Clock::now`] and [`Clock::since_boot`], to compare them. If a test turns the clock meanwhile, both are read
+    /// before it or both after it.
+    pub fn wall_and_since_boot(&self) -> (Timestamp, Duration) {
         match &self.0 {
-            Source::Machine | Source::Manual(_) => Duration::ZERO,
-            Source::Turned(ahead) => Duration::from_millis(ahead.load(Ordering::SeqCst)),
+            Source::Machine => (timestamp(since_epoch()), since_boot()),
+            Source::Turned(ahead) => {
+                let turned = turned_by(ahead);
+                (timestamp(since_epoch() + turned), since_boot() + turned)
+            }
+            Source::Manual(hands) => {
+                let hands = *hands.lock().ignoring_poison();
+                (hands.wall(), hands.ran())
+            }
+        }
+    }
+
+    /// [`Clock::monotonic`] without the time by which a test has turned the clock, and that time.
+    pub fn monotonic_and_turned(&self) -> (Duration, Duration) {
+        match &self.0 {
+            Source::Machine | Source::Manual(_) => (self.monotonic(), Duration::ZERO),
+            Source::Turned(ahead) => (since_start(), turned_by(ahead)),
         }
     }
 
     /// A clock that does not advance until [`Clock::set`].
     pub fn manual(now: Timestamp) -> Clock {
-        Clock(Source::Manual(Arc::new(Hands { ran: now.0.into(), ahead: 0.into() })))
+        Clock(Source::Manual(Arc::new(Mutex::new(Hands { ran: now.0, ahead: 0 }))))
     }
 
     /// Advances a manual clock until the wall clock shows `now`. Does nothing to the machine's
     /// clock.
     pub fn set(&self, now: Timestamp) {
         if let Source::Manual(hands) = &self.0 {
-            hands.ran.store(now.0.saturating_sub(hands.ahead.load(Ordering::SeqCst)), Ordering::SeqCst);
+            let mut hands = hands.lock().ignoring_poison();
+            hands.ran = now.0.saturating_sub(hands.ahead);
         }
     }
 
     /// Sets only the wall clock of a manual clock, as an operator or NTP does. No time passes.
     pub fn step_to(&self, wall: Timestamp) {
         if let Source::Manual(hands) = &self.0 {
-            hands.ahead.store(wall.0.saturating_sub(hands.ran.load(Ordering::SeqCst)), Ordering::SeqCst);
+            let mut hands = hands.lock().ignoring_poison();
+            hands.ahead = wall.0.saturating_sub(hands.ran);
         }
     }
 
@@ -91,11 +120,8 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::Machine => timestamp(since_epoch()),
-            Source::Turned(_) => timestamp(since_epoch() + self.turned()),
-            Source::Manual(hands) => {
-                let (ran, ahead) = (hands.ran.load(Ordering::SeqCst), hands.ahead.load(Ordering::SeqCst));
-                Timestamp(ran.saturating_add(ahead))
-            }
+            Source::Turned(ahead) => timestamp(since_epoch() + turned_by(ahead)),
+            Source::Manual(hands) => hands.lock().ignoring_poison().wall(),
         }
     }
 
@@ -104,7 +130,7 @@ impl Clock {
     pub fn since_boot(&self) -> Duration {
         match &self.0 {
             Source::Machine => since_boot(),
-            Source::Turned(_) => since_boot() + self.turned(),
+            Source::Turned(ahead) => since_boot() + turned_by(ahead),
             Source::Manual(_) => self.monotonic(),
         }
     }
@@ -114,12 +140,14 @@ impl Clock {
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Source::Machine => since_start(),
-            Source::Turned(_) => since_start() + self.turned(),
-            Source::Manual(hands) => {
-                Duration::from_millis(u64::try_from(hands.ran.load(Ordering::SeqCst)).unwrap_or(0))
-            }
+            Source::Turned(ahead) => since_start() + turned_by(ahead),
+            Source::Manual(hands) => hands.lock().ignoring_poison().ran(),
         }
     }
+}
+
+fn turned_by(ahead: &AtomicU64) -> Duration {
+    Duration::from_millis(ahead.load(Ordering::SeqCst))
 }
 
 fn since_epoch() -> Duration {
@@ -240,6 +268,26 @@ mod tests {
             assert!(now < before + HOUR, "{now:?} {before:?}");
             assert!(ahead >= now + 2 * HOUR, "{ahead:?} {now:?}");
         }
-        assert_eq!((machine.turned(), turned.turned()), (Duration::ZERO, 2 * HOUR));
+        let by = |clock: &Clock| clock.monotonic_and_turned().1;
+        assert_eq!((by(&machine), by(&turned)), (Duration::ZERO, 2 * HOUR));
+    }
+
+    #[test]
+    fn clocks_that_are_read_together_are_both_before_a_turn_or_both_after_it() {
+        const HOUR: Duration = Duration::from_hours(1);
+        const TURNS: u32 = 100_000;
+        let clock = Clock::turnable();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..TURNS).for_each(|_| clock.turn(HOUR)));
+            let boot = || {
+                let (wall, since_boot) = clock.wall_and_since_boot();
+                Duration::from_millis(u64::try_from(wall.0).unwrap()) - since_boot
+            };
+            let first = boot();
+            while clock.monotonic_and_turned().1 < HOUR * TURNS {
+                let now = boot();
+                assert!(first.abs_diff(now) < HOUR / 2, "{first:?} {now:?}");
+            }
+        });
     }
 }

@@ -85,9 +85,8 @@ impl Wake for Inner {
 
 impl Inner {
     fn look(&self, new: Option<(&Settled, Growth)>) -> Look {
-        let turned = self.clock.turned();
         // A stall is measured without the time by which a test turns the clock.
-        let monotonic = self.clock.monotonic().saturating_sub(turned);
+        let (monotonic, turned) = self.clock.monotonic_and_turned();
         let mut state = self.state.lock().ignoring_poison();
         let before = state.in_flight.len();
         while let Some((_, growth)) = state.in_flight.pop_front_if(|(oldest, _)| oldest.peek().is_some()) {

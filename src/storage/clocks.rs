@@ -141,7 +141,8 @@ struct ClockReading {
 
 impl ClockReading {
     fn of(clock: &Clock) -> ClockReading {
-        ClockReading { wall: clock.now(), since_boot: clock.since_boot() }
+        let (wall, since_boot) = clock.wall_and_since_boot();
+        ClockReading { wall, since_boot }
     }
 
     /// The boot time of the machine according to the wall clock. A step of the wall clock moves it.
