@@ -88,12 +88,23 @@ impl Settings {
 
     #[cfg(test)]
     pub fn given(options: &[(&str, &str)]) -> Settings {
+        Settings { given: 0, ..Settings::of_profile(options) }
+    }
+
+    #[cfg(test)]
+    pub fn of_profile(options: &[(&str, &str)]) -> Settings {
         let all = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Settings { all, given: 0 }
+        Settings { all, given: options.len() }
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all.iter().rev().find(|(known, _)| canonical(known) == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether `-X` has this setting, which then has precedence over the environment.
+    #[cfg(feature = "security")]
+    pub fn is_given(&self, name: &str) -> bool {
+        self.all[self.given..].iter().any(|(known, _)| canonical(known) == name)
     }
 
     fn set(&mut self, name: &str, value: impl Into<String>) {

@@ -158,12 +158,14 @@ impl<'a> Brokers<'a> {
             coordinator_keys: vec![key.to_owned()],
             ..FindCoordinatorRequest::default()
         };
-        let answer = self.when_ready(
-            |answer: &FindCoordinatorResponse| {
-                answer.coordinators.first().map_or(0, |found| found.error_code)
-            },
-            |brokers| brokers.any.call(4..=4, &request),
-        )?;
+        let begun = Moment::now();
+        let answer: FindCoordinatorResponse = loop {
+            let answer = self.any.call(4..=4, &request)?;
+            let code = answer.coordinators.first().map_or(0, |found| found.error_code);
+            if !STARTING.contains(&code) || !self.may_ask_again(begun) {
+                break answer;
+            }
+        };
         let found = answer.coordinators.into_iter().next();
         let found = found.ok_or_else(|| self.any.refused("it names no coordinator"))?;
         if found.error_code != 0 {
@@ -174,21 +176,32 @@ impl<'a> Brokers<'a> {
         Ok(found.node_id)
     }
 
-    /// Asks again while the answer has the code of a coordinator that is only starting. In a new cluster the first
-    /// question about a coordinator creates its topic, which takes the brokers a moment.
-    pub fn when_ready<T>(
+    /// Asks the coordinator of a group or a transactional id. It is looked up first unless it is known. Returns its id, too.
+    pub fn ask_coordinator<T>(
         &mut self,
+        (of, key): (Coordinated, &str),
+        known: Option<i32>,
         code: impl Fn(&T) -> i16,
-        mut ask: impl FnMut(&mut Self) -> CommandOutcome<T>,
-    ) -> CommandOutcome<T> {
+        mut ask: impl FnMut(&mut Peer) -> CommandOutcome<T>,
+    ) -> CommandOutcome<(i32, T)> {
         let begun = Moment::now();
-        loop {
-            let answer = ask(self)?;
-            if !STARTING.contains(&code(&answer)) || begun.elapsed() >= self.session.timeout() {
-                return Ok(answer);
-            }
+        when_ready(
+            self,
+            known,
+            |brokers| brokers.coordinator(of, key),
+            |brokers, id| ask(brokers.broker(id)?),
+            code,
+            |brokers| brokers.may_ask_again(begun),
+        )
+    }
+
+    /// Waits for a moment, unless the time of the command is over.
+    fn may_ask_again(&self, begun: Moment) -> bool {
+        let is_in_time = begun.elapsed() < self.session.timeout();
+        if is_in_time {
             self.session.runtime.block_on(time::sleep(PAUSE));
         }
+        is_in_time
     }
 
     /// Looks up an offset in each partition. Partitions without a leader are left out; `None` means that no record is
@@ -257,6 +270,32 @@ impl<'a> Brokers<'a> {
     }
 }
 
+/// Asks a coordinator again while it is only starting, and looks it up again if it has moved. In a new cluster the first
+/// question about a coordinator creates its topic, which takes the brokers a moment.
+fn when_ready<C, T>(
+    context: &mut C,
+    known: Option<i32>,
+    look_up: impl Fn(&mut C) -> CommandOutcome<i32>,
+    mut ask: impl FnMut(&mut C, i32) -> CommandOutcome<T>,
+    code: impl Fn(&T) -> i16,
+    may_ask_again: impl Fn(&C) -> bool,
+) -> CommandOutcome<(i32, T)> {
+    let mut coordinator = match known {
+        Some(id) => id,
+        None => look_up(context)?,
+    };
+    loop {
+        let answer = ask(context, coordinator)?;
+        let code = code(&answer);
+        if !STARTING.contains(&code) || !may_ask_again(context) {
+            return Ok((coordinator, answer));
+        }
+        if code == ErrorCode::NotCoordinator.code() {
+            coordinator = look_up(context)?;
+        }
+    }
+}
+
 /// A number with the word for the things, such as `1 member` and `2 members`.
 pub fn counted(count: usize, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
@@ -306,4 +345,57 @@ fn metadata(broker: &mut Peer, topics: Option<&[String]>) -> CommandOutcome<Meta
         ..MetadataRequest::default()
     };
     broker.call(4..=12, &request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOT_HERE: i16 = ErrorCode::NotCoordinator.code();
+    const LOADING: i16 = ErrorCode::CoordinatorLoadInProgress.code();
+    const OTHER: i16 = ErrorCode::NonEmptyGroup.code();
+
+    /// A cluster that answers with these codes in turn, and in which each look-up finds the next of these coordinators.
+    struct Cluster {
+        codes: Vec<i16>,
+        coordinators: Vec<i32>,
+        asked: Vec<i32>,
+    }
+
+    /// The coordinators that were asked, and the last answer.
+    fn asked(
+        known: Option<i32>,
+        codes: &[i16],
+        coordinators: &[i32],
+        pauses: usize,
+    ) -> (Vec<i32>, (i32, i16)) {
+        let (codes, coordinators) = (codes.to_vec(), coordinators.to_vec());
+        let mut cluster = Cluster { codes, coordinators, asked: Vec::new() };
+        let last = when_ready(
+            &mut cluster,
+            known,
+            |cluster| Ok(cluster.coordinators.remove(0)),
+            |cluster, id| {
+                cluster.asked.push(id);
+                Ok(cluster.codes.remove(0))
+            },
+            |code| *code,
+            |cluster| cluster.asked.len() <= pauses,
+        );
+        (cluster.asked, last.unwrap())
+    }
+
+    #[test]
+    fn a_coordinator_that_moves_is_looked_up_again_and_one_that_starts_is_asked_again() {
+        assert_eq!(asked(None, &[0], &[1], 9), (vec![1], (1, 0)));
+        assert_eq!(asked(Some(7), &[0], &[], 9), (vec![7], (7, 0)), "it is known");
+        assert_eq!(asked(None, &[NOT_HERE, 0], &[1, 2], 9), (vec![1, 2], (2, 0)));
+        assert_eq!(asked(Some(7), &[LOADING, NOT_HERE, LOADING, 0], &[2], 9), (vec![7, 7, 2, 2], (2, 0)));
+        assert_eq!(asked(None, &[OTHER], &[1], 9), (vec![1], (1, OTHER)), "the answer does not change");
+        assert_eq!(
+            asked(None, &[NOT_HERE, NOT_HERE], &[1, 2], 1),
+            (vec![1, 2], (2, NOT_HERE)),
+            "time is over"
+        );
+    }
 }

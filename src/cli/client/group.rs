@@ -107,15 +107,14 @@ fn delete(
     let mut answers = Answers::new(session);
     for name in groups {
         let request = DeleteGroupsRequest { groups_names: vec![name.clone()] };
-        let coordinator = brokers.coordinator(Coordinated::Group, name);
-        let answer = coordinator.and_then(|id| {
-            brokers.when_ready(
-                |answer: &DeleteGroupsResponse| answer.results.first().map_or(0, |result| result.error_code),
-                |brokers| brokers.broker(id)?.call(0..=3, &request),
-            )
-        });
+        let answer = brokers.ask_coordinator(
+            (Coordinated::Group, name),
+            None,
+            |answer: &DeleteGroupsResponse| answer.results.first().map_or(0, |result| result.error_code),
+            |broker| broker.call(0..=3, &request),
+        );
         let results = match answer {
-            Ok(answer) => answer.results,
+            Ok((_, answer)) => answer.results,
             // The rows of the groups that are gone already are printed too.
             Err(failure) => return answers.end(out).and(Err(failure)),
         };

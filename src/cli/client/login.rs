@@ -115,10 +115,7 @@ impl Login {
                 let (user, password) = Login::user(settings)?;
                 Ok(Login::Scram { hash, user, password })
             }
-            Mechanism::OauthBearer => {
-                let given = std::env::var(TOKEN).ok();
-                Ok(Login::Token(token(settings.get(TOKEN_URL), given)?))
-            }
+            Mechanism::OauthBearer => Ok(Login::Token(token(settings, std::env::var(TOKEN).ok())?)),
         }
     }
 
@@ -192,9 +189,10 @@ impl Login {
     }
 }
 
-/// The token of OAUTHBEARER: that of the environment, else that in a file.
-fn token(url: Option<&str>, given: Option<String>) -> CommandOutcome<Secret> {
-    let read = match (given, url) {
+/// The token of OAUTHBEARER: in the file that `-X` names, else that of the environment, else in the profile's file.
+fn token(settings: &Settings, of_environment: Option<String>) -> CommandOutcome<Secret> {
+    let of_environment = of_environment.filter(|_| !settings.is_given(TOKEN_URL));
+    let read = match (of_environment, settings.get(TOKEN_URL)) {
         (Some(token), _) => token,
         (None, Some(url)) => {
             let file = url.strip_prefix("file://").ok_or_else(|| {
@@ -250,25 +248,37 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_that_of_the_environment_or_in_a_file() {
+    fn a_token_is_in_the_file_of_an_option_or_that_of_the_environment_or_in_the_file_of_a_profile() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a.b-c_d.\n").unwrap();
         let url = format!("file://{}", file.path().display());
-        let of = |url, given: Option<&str>| match token(url, given.map(str::to_owned)) {
+        let taken = |settings: Settings, of_environment: Option<&str>| match token(
+            &settings,
+            of_environment.map(str::to_owned),
+        ) {
             Ok(token) => String::from_utf8(token.bytes().to_vec()).unwrap(),
             Err(Failure::Usage(why)) => why,
             Err(other) => panic!("{other:?}"),
         };
-        assert_eq!(of(Some(url.as_str()), None), "a.b-c_d.");
-        assert_eq!(of(Some(url.as_str()), Some("e.f.g")), "e.f.g");
-        for (url, given, why) in [
+        let file = [(TOKEN_URL, url.as_str())];
+        for (settings, of_environment, expected) in [
+            (Settings::given(&file), None, "a.b-c_d."),
+            (Settings::given(&file), Some("e.f.g"), "a.b-c_d."),
+            (Settings::of_profile(&file), Some("e.f.g"), "e.f.g"),
+            (Settings::of_profile(&file), None, "a.b-c_d."),
+            (Settings::default(), Some("e.f.g"), "e.f.g"),
+        ] {
+            assert_eq!(taken(settings, of_environment), expected);
+        }
+        for (url, of_environment, why) in [
             (None, None, "a token is missing: set JACKDAW_TOKEN, or -X sasl.oauthbearer.token.endpoint.url"),
             (Some("https://issuer/token"), None, "-X sasl.oauthbearer.token.endpoint.url: expected file://"),
             (Some("file:///not/there"), None, "/not/there: "),
             (None, Some(""), "the token is not in the compact form"),
             (None, Some("a.b.c\u{1}host=x"), "the token is not in the compact form"),
         ] {
-            let refused = of(url, given);
+            let settings = url.map_or_else(Settings::default, |url| Settings::given(&[(TOKEN_URL, url)]));
+            let refused = taken(settings, of_environment);
             assert!(refused.starts_with(why), "{refused}");
         }
     }

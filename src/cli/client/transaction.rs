@@ -193,13 +193,14 @@ fn describe(
         "partitions",
     ]);
     for id in ids {
-        let node = brokers.coordinator(Coordinated::Transaction, id)?;
         let request = DescribeTransactionsRequest { transactional_ids: vec![id.clone()] };
-        let answer = brokers.when_ready(
+        let (node, answer) = brokers.ask_coordinator(
+            (Coordinated::Transaction, id),
+            None,
             |answer: &DescribeTransactionsResponse| {
                 answer.transaction_states.first().map_or(0, |state| state.error_code)
             },
-            |brokers| brokers.broker(node)?.call(0..=0, &request),
+            |broker| broker.call(0..=0, &request),
         )?;
         let state = answer.transaction_states.into_iter().next();
         let state = state.ok_or_else(|| Failure::refused("the broker describes nothing"))?;

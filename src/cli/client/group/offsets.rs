@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::state;
 use crate::cli::client::answers::Answers;
-use crate::cli::client::brokers::Brokers;
+use crate::cli::client::brokers::{Brokers, Coordinated};
 use crate::cli::client::peer::reason;
 use crate::cli::client::plan::TopicAndPartitions;
 use crate::cli::client::{CommandOutcome, Failure, NamedPartition, Output, Session, shown};
@@ -14,7 +14,7 @@ use crate::protocol::messages::offset_commit_request::{
 use crate::protocol::messages::offset_delete_request::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
-use crate::protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use crate::protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteResponse};
 
 pub fn delete(
     session: &Session,
@@ -41,7 +41,12 @@ pub fn delete(
         topics.push(OffsetDeleteRequestTopic { name: topic.clone(), partitions: partitions.collect() });
     }
     let request = OffsetDeleteRequest { group_id: group.to_owned(), topics };
-    let answer = brokers.broker(known.coordinator)?.call(0..=0, &request)?;
+    let (_, answer) = brokers.ask_coordinator(
+        (Coordinated::Group, group),
+        Some(known.coordinator),
+        |answer: &OffsetDeleteResponse| answer.error_code,
+        |broker| broker.call(0..=0, &request),
+    )?;
     if answer.error_code != 0 {
         return Err(Failure::Refused(format!("{}: {}", shown(group), reason(answer.error_code, None))));
     }
@@ -84,12 +89,14 @@ pub fn commit(
         topics: topics.collect(),
         ..OffsetCommitRequest::default()
     };
-    let answer = brokers.when_ready(
+    let (_, answer) = brokers.ask_coordinator(
+        (Coordinated::Group, group),
+        Some(coordinator),
         |answer: &OffsetCommitResponse| {
             let mut partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
             partitions.next().map_or(0, |partition| partition.error_code)
         },
-        |brokers| brokers.broker(coordinator)?.call(2..=9, &request),
+        |broker| broker.call(2..=9, &request),
     )?;
     let mut refused = BTreeMap::new();
     for topic in answer.topics {
