@@ -191,6 +191,10 @@ impl Session {
         let mut settings = ClientConfig::new();
         settings.set(access::CLIENT_ID, "jackdaw");
         settings.set("allow.auto.create.topics", "false");
+        // An OpenSSL that is built in does not know where this system keeps its certificates.
+        if cfg!(feature = "client-tls-vendored") && std::env::var_os("SSL_CERT_FILE").is_none() {
+            settings.set("ssl.ca.location", "probe");
+        }
         for (name, value) in own {
             settings.set(*name, *value);
         }
