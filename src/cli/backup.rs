@@ -106,7 +106,9 @@ fn print(backup: &Backup, to: &Path) -> Exit {
 
 fn exit_of(error: &BackupError) -> Exit {
     match error {
-        BackupError::NoHold(NoHold::Taken | NoHold::NotServing) | BackupError::Restarted => Exit::InUse,
+        BackupError::NoHold(NoHold::Taken | NoHold::NotServing)
+        | BackupError::Restarted
+        | BackupError::TakenAway => Exit::InUse,
         BackupError::NotEmpty(_) | BackupError::Inside(_) => Exit::Usage,
         BackupError::NoRoom { .. } => Exit::InputOutput,
         BackupError::Open(error) => exit_of_open(error),

@@ -276,6 +276,16 @@ impl Upkeep for Local {
         self.directory.fill(is_filled);
     }
 
+    fn look_at_backup(&self) {
+        if self.directory.look_at_backup(self.clocks.since_boot()) {
+            self.committer.engine().remove_left();
+        }
+    }
+
+    fn stalled_backup(&self) -> Option<Duration> {
+        self.directory.stalled_backup()
+    }
+
     fn retry(&self) {
         let mut engine = self.committer.engine();
         engine.write_unwritten();

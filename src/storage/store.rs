@@ -595,9 +595,10 @@ impl Store {
         &self.0.published.counts
     }
 
-    /// Checks the disk and the clock, records a trusted clock in the journal, and logs lasting problems.
+    /// Checks the disk, the clock and a running backup, records a trusted clock in the journal, and logs lasting problems.
     pub fn watch(&self) {
         self.0.upkeep.look_at_space();
+        self.0.upkeep.look_at_backup();
         self.0.published.confirm_clock();
         let noted = self.0.shard().clock_trusted();
         if clocks::must_note(noted, self.0.clocks.now().trusted) {
@@ -676,6 +677,13 @@ impl Store {
         };
         troubles.extend(doubt.map(|why| Trouble::of_one(TroubleKind::ClockUntrusted, why)));
         troubles.extend(halted.map(|why| Trouble::of_one(TroubleKind::RetentionHalted, why)));
+        troubles.extend(self.0.upkeep.stalled_backup().map(|idle| {
+            let seconds = idle.as_secs();
+            let why = format!(
+                "files that are not needed any more wait for a backup without progress for {seconds} s"
+            );
+            Trouble::of_one(TroubleKind::BackupStalled, why)
+        }));
         troubles
     }
 
@@ -693,6 +701,13 @@ impl Store {
                         state = kind.name(),
                         why = why(kind),
                         "retention cannot delete all records that are due"
+                    );
+                }
+                Reminder::Begins(kind @ TroubleKind::BackupStalled) => {
+                    tracing::warn!(
+                        state = kind.name(),
+                        why = why(kind),
+                        "a backup makes no progress: let it go on or end it; after five minutes it loses what it holds"
                     );
                 }
                 Reminder::Begins(_) => {}

@@ -22,6 +22,8 @@ pub enum TroubleKind {
     ClockUntrusted,
     /// Expired or surplus data is not deleted.
     RetentionHalted,
+    /// Files that are not needed any more wait for a backup that makes no progress.
+    BackupStalled,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +35,14 @@ pub struct Trouble {
 }
 
 impl TroubleKind {
-    pub const ALL: [TroubleKind; 6] = [
+    pub const ALL: [TroubleKind; 7] = [
         TroubleKind::JournalFailed,
         TroubleKind::DiskFull,
         TroubleKind::PartitionsOutOfService,
         TroubleKind::PartitionsNotWritable,
         TroubleKind::ClockUntrusted,
         TroubleKind::RetentionHalted,
+        TroubleKind::BackupStalled,
     ];
 
     pub fn name(self) -> &'static str {
@@ -50,6 +53,7 @@ impl TroubleKind {
             TroubleKind::PartitionsNotWritable => "partitions_not_writable",
             TroubleKind::ClockUntrusted => "clock_untrusted",
             TroubleKind::RetentionHalted => "retention_halted",
+            TroubleKind::BackupStalled => "backup_stalled",
         }
     }
 }

@@ -19,6 +19,12 @@ pub(super) trait Upkeep: Send + Sync {
     /// Fills the disk for a test, without writing anything, or frees it again.
     fn fill_disk(&self, is_filled: bool);
 
+    /// Looks after a backup beside the running store, which keeps files from being removed: it may not do so for ever.
+    fn look_at_backup(&self);
+
+    /// The time for which such a backup has made no progress, if that is a problem.
+    fn stalled_backup(&self) -> Option<Duration>;
+
     /// Retries writes and removals of files that failed before.
     fn retry(&self);
 

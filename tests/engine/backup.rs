@@ -9,7 +9,8 @@ use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::record::{self, BatchBuilder};
 use jackdaw::storage::local::backup::{Backup, BackupError, NoHold, Place, back_up};
 use jackdaw::storage::local::fs::{Fault, Fs, Open, Operation, SimFs};
-use jackdaw::storage::{Location, NewTopic, OpenError, Partition, Store, StoreOptions};
+use jackdaw::storage::{Location, NewTopic, OpenError, Partition, Store, StoreOptions, TroubleKind};
+use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp, TopicId};
 use rustix::io::Errno;
 
@@ -427,6 +428,141 @@ fn a_broker_that_is_restarted_during_a_backup_makes_it_fail() {
     assert!(matches!(copied, Err(BackupError::Restarted)), "{copied:?}");
     assert!(files(&target, Path::new(TO)).is_empty());
     copy(&source, &target, &mut |_| {}).unwrap();
+}
+
+/// A backup of a store whose clients go on for `minutes` at the moment `at`, while the process of the backup stands still.
+/// Returns whether it was a trouble in each minute, and how the backup ended.
+fn suspended_at(
+    at: &str,
+    minutes: i64,
+    source: &SimFs,
+    (store, clock): (&Store, &Clock),
+) -> (Vec<bool>, Result<Backup, BackupError>, SimFs) {
+    let mut troubles = Vec::new();
+    let target = SimFs::new(2);
+    let copied = copy(source, &target, &mut |path| {
+        if !path.ends_with(at) || !troubles.is_empty() {
+            return;
+        }
+        for _ in 0..minutes {
+            write_on(store);
+            clock.set(Timestamp(clock.now().0 + 60_000));
+            store.watch();
+            store.run_background();
+            troubles.push(is_stalled(store));
+        }
+    });
+    (troubles, copied, target)
+}
+
+fn is_stalled(store: &Store) -> bool {
+    store.troubles().iter().any(|trouble| trouble.kind == TroubleKind::BackupStalled)
+}
+
+fn stage() -> (SimFs, Store, Clock) {
+    let (fs, clock) = (SimFs::new(1), Clock::manual(Timestamp(1_000_000)));
+    let store =
+        Store::open(StoreOptions { clock: clock.clone(), ..options(&fs, Durability::Fsync) }).unwrap();
+    fill(&store, "x");
+    (fs, store, clock)
+}
+
+/// Takes several snapshots, and leaves two segments that are not needed any more.
+fn write_on(store: &Store) {
+    let topics = store.topics();
+    let partition = topics.by_name("t").unwrap().partition(0).unwrap();
+    for _ in 0..100 {
+        now(store.append(partition, crate::disk::batch(&["x".repeat(100).as_str()]))).unwrap();
+        store.run_background();
+    }
+    now(store.delete_before(partition, partition.ends().high_watermark)).unwrap();
+    store.run_background();
+}
+
+fn bytes_in(fs: &SimFs, dir: &str) -> u64 {
+    files(fs, Path::new(dir)).iter().map(|file| fs.metadata(file).unwrap().len).sum()
+}
+
+#[test]
+fn a_backup_that_makes_no_progress_is_a_trouble_and_loses_what_it_holds_after_five_minutes() {
+    for at in ["journal", "topics/t-0/partition.metadata"] {
+        let (source, store, clock) = stage();
+        let usual = bytes_in(&source, "data");
+        let (troubles, copied, target) = suspended_at(at, 7, &source, (&store, &clock));
+        assert_eq!(troubles, [false, true, true, true, true, false, false], "{at}");
+        assert!(matches!(copied, Err(BackupError::TakenAway)), "{at}: {copied:?}");
+        assert!(files(&target, Path::new(TO)).is_empty(), "{at}");
+        let left = bytes_in(&source, "data");
+        assert!(left < 2 * usual, "{at}: {left} bytes instead of {usual}");
+
+        let again = SimFs::new(3);
+        copy(&source, &again, &mut |_| {}).unwrap();
+        open(&again, Durability::Fsync).unwrap();
+    }
+}
+
+#[test]
+fn a_backup_that_was_suspended_for_a_while_goes_on() {
+    for at in ["journal", "topics/t-0/partition.metadata"] {
+        let (source, store, clock) = stage();
+        let (troubles, copied, target) = suspended_at(at, 5, &source, (&store, &clock));
+        assert_eq!(troubles, [false, true, true, true, true], "{at}");
+        copied.unwrap();
+        open(&target, Durability::Fsync).unwrap();
+        // What waited for it is removed without another snapshot, and the journal up to it.
+        let journal = bytes_in(&source, "data/journal");
+        store.housekeep();
+        store.run_background();
+        assert_eq!(files(&source, Path::new("data/snapshot")).len(), 2, "{at}");
+        assert!(bytes_in(&source, "data/journal") < journal || at != "journal", "{at}");
+        store.watch();
+        assert!(!is_stalled(&store), "{at}");
+    }
+}
+
+#[test]
+fn a_slow_backup_that_makes_progress_keeps_its_files() {
+    let (source, store, clock) = stage();
+    let target = SimFs::new(2);
+    copy(&source, &target, &mut |_| {
+        write_on(&store);
+        // The copy of a file takes less than five minutes, all of them take more.
+        for _ in 0..4 {
+            clock.set(Timestamp(clock.now().0 + 60_000));
+            store.watch();
+            store.run_background();
+        }
+    })
+    .unwrap();
+    open(&target, Durability::Fsync).unwrap();
+}
+
+#[test]
+fn a_backup_loses_what_it_holds_when_the_disk_of_the_broker_is_full() {
+    for can_create in [true, false] {
+        let (source, store, _clock) = stage();
+        let target = SimFs::new(2);
+        let copied = copy(&source, &target, &mut |path| {
+            if path.ends_with("topics/t-0/partition.metadata") {
+                write_on(&store);
+                source.set_capacity(Some(source.used() + 4096));
+                if !can_create {
+                    source.fail(Fault { lasting: true, ..Fault::next(Operation::Create) });
+                }
+                store.watch();
+                assert!(store.is_full());
+                store.run_background();
+                source.heal();
+                store.watch();
+                assert!(!store.is_full(), "the files that waited were enough");
+            }
+        });
+        // Without the new files nobody knows why.
+        let expected = if can_create { BackupError::TakenAway } else { BackupError::Restarted };
+        assert_eq!(copied.unwrap_err().to_string(), expected.to_string());
+        write_on(&store);
+        copy(&source, &SimFs::new(3), &mut |_| {}).unwrap();
+    }
 }
 
 #[test]

@@ -115,6 +115,14 @@ pub const ALERTS: &[Alert] = &[
         "/health has the reason.",
     ),
     alert(
+        "JackdawBackupStalled",
+        ("jackdaw_trouble{state=\"backup_stalled\"}", "> 0"),
+        "0m",
+        Warning,
+        "A backup of {{ $labels.instance }} makes no progress, and files that are not needed any more wait for it",
+        "Let it go on or end it. After five minutes it loses the files and fails.",
+    ),
+    alert(
         "JackdawSlowDisk",
         (
             "histogram_quantile(0.99, sum by (instance, le) (rate(jackdaw_sync_duration_seconds_bucket[5m])))",

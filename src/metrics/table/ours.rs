@@ -156,7 +156,8 @@ pub const FAMILIES: &[Family] = &[
          until a restart. `disk_full`: writes are refused until there is room. `partitions_out_of_service`: the \
          number of partitions with damaged files. `partitions_not_writable`: the number of partitions that refuse \
          records until their segments can be written again. `clock_untrusted`: the clock looks wrong. \
-         `retention_halted`: records that should be deleted are kept.",
+         `retention_halted`: records that should be deleted are kept. `backup_stalled`: files that are not needed any \
+         more wait for a backup that makes no progress.",
         |look, rows| {
             let troubles = look.store().troubles();
             TroubleKind::ALL.iter().try_for_each(|kind| {

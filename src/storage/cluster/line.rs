@@ -129,6 +129,12 @@ impl Upkeep for Cluster {
 
     fn fill_disk(&self, _: bool) {}
 
+    fn look_at_backup(&self) {}
+
+    fn stalled_backup(&self) -> Option<Duration> {
+        None
+    }
+
     fn retry(&self) {}
 
     fn compact(&self, _: Timestamp, _: &BrokerSettings) {}

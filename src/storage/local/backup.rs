@@ -7,8 +7,9 @@
 //! the length that the journal gives it.
 //!
 //! **Effect on the broker.** It goes on. While the first two are copied, it keeps its old snapshots and with them its journal.
-//! Until the end it keeps segments that retention or compaction replaced, and deleted topics in the trash (`hold.rs`). The
-//! directory of a stopped broker is locked instead.
+//! Until all segments are copied it keeps those that retention or compaction replaced, and deleted topics in the trash
+//! (`hold.rs`), but not for a backup that makes no progress, and not on a full disk. The directory of a stopped broker is
+//! locked instead.
 //!
 //! **A backup that dies** leaves a directory that no start accepts: it has `backup.unfinished` from the first moment until
 //! all of it is durable, and a start on trial (on an overlay in memory) has reached the last entry.
@@ -21,8 +22,8 @@ use std::sync::Arc;
 
 use super::directory::{self, META, Meta, UNFINISHED};
 use super::fs::{self, File, Fs, Lock, Open, OverlayFs};
-use super::hold::Hold;
 pub use super::hold::NoHold;
+use super::hold::{Hold, Standing};
 use super::journal::copy;
 use super::layout;
 use super::recovery;
@@ -68,6 +69,8 @@ pub enum BackupError {
     },
     /// The broker was restarted meanwhile and may have removed files that were not copied yet.
     Restarted,
+    /// The broker took the files away that it kept for the backup, and may have removed them.
+    TakenAway,
     /// The copy cannot be opened, or the source is damaged.
     Open(OpenError),
 }
@@ -88,6 +91,11 @@ impl fmt::Display for BackupError {
                 write!(f, "{} has room for {free} bytes, and the backup takes {wanted}", to.display())
             }
             BackupError::Restarted => write!(f, "the broker was restarted during the backup: make it again"),
+            BackupError::TakenAway => write!(
+                f,
+                "the broker has taken away the files that it kept for the backup, because the backup made no progress \
+                 for five minutes or the disk of the broker is full: see its log, and make the backup again"
+            ),
             BackupError::Open(error) => write!(f, "{error}"),
         }
     }
@@ -129,15 +137,22 @@ pub fn back_up(from: Place<'_>, to: Place<'_>, before: &mut dyn FnMut(&Path)) ->
     }
     let owner = Meta::read(&**from.fs, from.dir, Levels::KNOWN)?;
     let meta = fs::read_all(&**from.fs, &from.join(META), 64 << 10).map_err(failed(&from.join(META)))?;
-    let mut claim = Claim::of(from)?;
+    let claim = Claim::of(from)?;
     begin(to)?;
-    let mut copy = Copy { from, to, before, bytes: 0 };
-    let copied = copy.everything(&owner, &meta, &mut claim);
-    if copied.is_err() {
+    let mut copy = Copy { from, to, before, claim, bytes: 0 };
+    // Files that are missing because the claim is lost are not damaged.
+    let copied = copy.everything(&owner).map_err(|error| copy.claim.check(from).err().unwrap_or(error));
+    // The broker does not have to wait for the start on trial.
+    drop(copy);
+    let finished = copied.and_then(|backup| {
+        let out_of_service = finish(to, &meta, backup.entry)?;
+        Ok(Backup { out_of_service, ..backup })
+    });
+    if finished.is_err() {
         // The error to return is the first one.
         drop(discard(to));
     }
-    copied
+    finished
 }
 
 /// The locks that keep the files that the backup needs.
@@ -169,6 +184,12 @@ impl Claim {
         }
     }
 
+    fn show_progress(&mut self) {
+        if let Claim::Running(hold) = self {
+            hold.show_progress();
+        }
+    }
+
     fn check(&self, from: Place<'_>) -> Result<(), BackupError> {
         match self {
             Claim::Stopped { lock: Some(_) } => Ok(()),
@@ -178,9 +199,10 @@ impl Claim {
                 Ok(_) => Err(BackupError::Restarted),
                 Err(error) => Err(failed(from.dir)(error)),
             },
-            Claim::Running(hold) => match hold.counts(&**from.fs, from.dir) {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(BackupError::Restarted),
+            Claim::Running(hold) => match hold.standing(&**from.fs, from.dir) {
+                Ok(Standing::Counts) => Ok(()),
+                Ok(Standing::Restarted) => Err(BackupError::Restarted),
+                Ok(Standing::TakenAway) => Err(BackupError::TakenAway),
                 Err(error) => Err(failed(from.dir)(error)),
             },
         }
@@ -215,25 +237,29 @@ struct Copy<'a> {
     from: Place<'a>,
     to: Place<'a>,
     before: &'a mut dyn FnMut(&Path),
+    claim: Claim,
     bytes: u64,
 }
 
 impl Copy<'_> {
-    fn everything(&mut self, owner: &Meta, meta: &[u8], claim: &mut Claim) -> Result<Backup, BackupError> {
+    /// Copies what a start needs. The copy is not complete before [`finish`].
+    fn everything(&mut self, owner: &Meta) -> Result<Backup, BackupError> {
         let (from, to) = (self.from, self.to);
         for part in [JOURNAL, SNAPSHOT, TOPICS, TRASH] {
             to.fs.create_dir(&to.join(part)).map_err(failed(to.dir))?;
         }
         to.fs.sync_dir(to.dir).map_err(failed(to.dir))?;
         let oldest = self.snapshots()?;
-        (self.before)(&from.join(JOURNAL));
+        self.begins(&from.join(JOURNAL));
         let (source, target) = (from.join(JOURNAL), to.join(JOURNAL));
         let target = copy::At { fs: to.fs, dir: &target };
-        let is_written_to = matches!(claim, Claim::Running(_));
-        copy::copy(copy::At { fs: from.fs, dir: &source }, target, owner.salt, oldest + 1, is_written_to)?;
+        let is_written_to = matches!(self.claim, Claim::Running(_));
+        let source = copy::At { fs: from.fs, dir: &source };
+        let progress = &mut || self.claim.show_progress();
+        copy::copy(source, target, owner.salt, oldest + 1, is_written_to, progress)?;
         to.fs.sync_dir(target.dir).map_err(failed(target.dir))?;
-        claim.check(from)?;
-        claim.release_journal();
+        self.claim.check(from)?;
+        self.claim.release_journal();
 
         let shard = recovery::described(to.fs, to.dir, owner)?;
         self.fits(&shard)?;
@@ -244,13 +270,17 @@ impl Copy<'_> {
                 self.partition(&directory::partition_dir(&topic.name, index), topic.id, partition.extents())?;
                 partitions += 1;
             }
-            claim.check(from)?;
+            self.claim.check(from)?;
         }
         to.fs.sync_dir(&to.join(TOPICS)).map_err(failed(&to.join(TOPICS)))?;
-        claim.check(from)?;
+        self.claim.check(from)?;
         let (entry, topics) = (shard.position(), shard.topics().count());
-        let out_of_service = self.finish(meta, entry)?;
-        Ok(Backup { entry, topics, partitions, bytes: self.bytes, out_of_service })
+        Ok(Backup { entry, topics, partitions, bytes: self.bytes, out_of_service: BTreeMap::new() })
+    }
+
+    fn begins(&mut self, path: &Path) {
+        (self.before)(path);
+        self.claim.show_progress();
     }
 
     /// Copies the newest snapshots. Returns the position of the oldest one, after which the journal is needed; 0 if that is
@@ -331,7 +361,7 @@ impl Copy<'_> {
         let target = self.to.join(TOPICS).join(partition).join(name);
         loop {
             let path = dir.join(name);
-            (self.before)(&path);
+            self.begins(&path);
             let opened = self.from.fs.open(&path, Open::Read);
             // A topic that was made again has files of the same names. The directory of a topic only ever moves away from
             // its place, so the open file is this topic's if the directory is still its own.
@@ -371,7 +401,7 @@ impl Copy<'_> {
     }
 
     fn file(&mut self, from: &Path, to: &Path, most: Option<u64>) -> Result<u64, BackupError> {
-        (self.before)(from);
+        self.begins(from);
         let source = self.from.fs.open(from, Open::Read).map_err(failed(from))?;
         self.copied(&*source, from, to, most)
     }
@@ -395,28 +425,28 @@ impl Copy<'_> {
             }
             target.write_at(&[IoSlice::new(&bytes)], at).map_err(failed(to))?;
             at += bytes.len() as u64;
+            self.claim.show_progress();
         }
         target.sync_data().map_err(failed(to))?;
         Ok(at)
     }
+}
 
-    /// Completes the backup, if a start of it reaches the last entry. Returns the damaged partitions.
-    fn finish(&self, meta: &[u8], entry: u64) -> Result<BTreeMap<String, String>, BackupError> {
-        let to = self.to;
-        let io = || failed(to.dir);
-        fs::replace(&**to.fs, &to.join(META), &[IoSlice::new(meta)]).map_err(io())?;
-        let trial: Arc<dyn Fs> = Arc::new(OverlayFs::new(Arc::clone(to.fs), to.dir));
-        trial.remove(&to.join(UNFINISHED)).map_err(io())?;
-        let started = recovery::try_start(&trial, to.dir)?;
-        if started.shard.position() < entry {
-            let reached = started.shard.position();
-            let what = format!("{} opens up to entry {reached} instead of {entry}", to.dir.display());
-            return Err(OpenError::Damaged { what }.into());
-        }
-        to.fs.remove(&to.join(UNFINISHED)).map_err(io())?;
-        to.fs.sync_dir(to.dir).map_err(io())?;
-        Ok(started.account.out_of_service)
+/// Completes the backup, if a start of it reaches the last entry. Returns the damaged partitions.
+fn finish(to: Place<'_>, meta: &[u8], entry: u64) -> Result<BTreeMap<String, String>, BackupError> {
+    let io = || failed(to.dir);
+    fs::replace(&**to.fs, &to.join(META), &[IoSlice::new(meta)]).map_err(io())?;
+    let trial: Arc<dyn Fs> = Arc::new(OverlayFs::new(Arc::clone(to.fs), to.dir));
+    trial.remove(&to.join(UNFINISHED)).map_err(io())?;
+    let started = recovery::try_start(&trial, to.dir)?;
+    if started.shard.position() < entry {
+        let reached = started.shard.position();
+        let what = format!("{} opens up to entry {reached} instead of {entry}", to.dir.display());
+        return Err(OpenError::Damaged { what }.into());
     }
+    to.fs.remove(&to.join(UNFINISHED)).map_err(io())?;
+    to.fs.sync_dir(to.dir).map_err(io())?;
+    Ok(started.account.out_of_service)
 }
 
 fn read(file: &dyn File, at: u64, len: u64) -> io::Result<Vec<u8>> {

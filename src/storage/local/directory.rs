@@ -1,15 +1,17 @@
 //! The data directory: its files and folders, its owner, and the free space of its disk.
 
+mod left;
+
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
+use self::left::Left;
 use super::fs::{self, Fs, Lock, Open, Volume};
-use super::hold::{self, Kept, Permission};
+use super::hold;
 use super::journal;
 use super::segment::{Files, PartitionDir, Segment, SyncError};
-use super::snapshot;
 use super::trash::Trash;
 use crate::kernel::Levels;
 use crate::storage::OpenError;
@@ -56,15 +58,9 @@ pub struct Directory {
     filled: Mutex<bool>,
     /// Files that are not needed any more and could not be removed yet.
     left: Mutex<Left>,
+    /// Held while files are removed, or are taken away from a backup.
+    removing: Mutex<()>,
     lock: Mutex<Option<Lock>>,
-}
-
-#[derive(Default)]
-struct Left {
-    segments: Vec<Arc<Segment>>,
-    in_trash: bool,
-    /// They wait for a backup.
-    is_held: bool,
 }
 
 impl Directory {
@@ -133,7 +129,7 @@ impl Directory {
         let full = AtomicBool::new(false);
         let volume = fs.volume(root).map_err(io)?;
         let (root, lock) = (root.to_owned(), Mutex::new(Some(lock)));
-        let left = Mutex::default();
+        let (left, removing) = Default::default();
         Ok(Directory {
             fs,
             files,
@@ -148,6 +144,7 @@ impl Directory {
             full,
             filled: Mutex::default(),
             left,
+            removing,
             lock,
         })
     }
@@ -276,72 +273,6 @@ impl Directory {
         }
     }
 
-    fn may_remove(&self, kept: Kept) -> Option<Permission> {
-        hold::may_remove(&*self.fs, &self.root, kept)
-    }
-
-    /// Removes old snapshots. Returns the position of the oldest one that stays, as [`snapshot::trim`], and 0 while a
-    /// backup holds them.
-    pub(super) fn trim_snapshots(&self) -> io::Result<u64> {
-        let Some(_permission) = self.may_remove(Kept::Journal) else {
-            self.left().note_hold();
-            return Ok(0);
-        };
-        snapshot::trim(&*self.fs, &self.snapshots())
-    }
-
-    /// Removes the files of segments. Files that cannot be removed, or that a backup holds, are kept for
-    /// [`Directory::remove_left`].
-    pub(super) fn remove(&self, segments: Vec<Arc<Segment>>) {
-        let Some(_permission) = self.may_remove(Kept::Topics) else {
-            let mut left = self.left();
-            left.segments.extend(segments);
-            return left.note_hold();
-        };
-        self.left().is_held = false;
-        for segment in segments {
-            if let Err(error) = segment.remove() {
-                tracing::warn!(file = %segment.path().display(), %error, "cannot remove a segment; it is tried again");
-                self.left().segments.push(segment);
-            }
-        }
-    }
-
-    pub(super) fn empty_trash(&self) {
-        let Some(_permission) = self.may_remove(Kept::Topics) else {
-            let mut left = self.left();
-            left.in_trash = true;
-            return left.note_hold();
-        };
-        let emptied = self.trash.empty();
-        self.left().in_trash = emptied.is_err();
-        if let Err(error) = emptied {
-            tracing::warn!(%error, "cannot empty the trash; it is tried again");
-        }
-    }
-
-    /// Whether there are files that could not be removed.
-    pub(super) fn has_left(&self) -> bool {
-        let left = self.left();
-        left.in_trash || !left.segments.is_empty()
-    }
-
-    /// Tries again to remove them.
-    pub(super) fn remove_left(&self) {
-        let (segments, in_trash) = {
-            let mut left = self.left();
-            (std::mem::take(&mut left.segments), std::mem::take(&mut left.in_trash))
-        };
-        self.remove(segments);
-        if in_trash {
-            self.empty_trash();
-        }
-    }
-
-    fn left(&self) -> MutexGuard<'_, Left> {
-        self.left.lock().ignoring_poison()
-    }
-
     /// Whether the free space is below the floor. Then no more data is accepted, so that the broker itself
     /// can always start, answer and delete.
     pub(super) fn is_full(&self) -> bool {
@@ -385,14 +316,6 @@ impl Directory {
             } else {
                 tracing::info!(free = space.free, "the disk has room again: writes are accepted");
             }
-        }
-    }
-}
-
-impl Left {
-    fn note_hold(&mut self) {
-        if !std::mem::replace(&mut self.is_held, true) {
-            tracing::info!("a backup is running: files that are not needed any more stay until it ends");
         }
     }
 }

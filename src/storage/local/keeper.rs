@@ -88,7 +88,11 @@ pub(super) fn perform(job: Job, committer: &Committer, directory: &Directory) {
             committer.engine().snapshot_done(outcome);
         }
         Job::Remove { segments } => directory.remove(segments),
-        Job::RemoveLeft => directory.remove_left(),
+        Job::RemoveLeft => {
+            if let Some(oldest) = directory.remove_left() {
+                committer.engine().release_journal(oldest);
+            }
+        }
         Job::EmptyTrash => directory.empty_trash(),
         Job::Prepare(job) => {
             let outcome = job.run();

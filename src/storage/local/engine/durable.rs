@@ -128,6 +128,14 @@ impl Engine {
         }
     }
 
+    /// Gives up the journal up to the oldest snapshot at once: on a full disk no round may come that releases its files.
+    pub fn release_journal(&mut self, oldest: u64) {
+        self.journal.trim(oldest + 1);
+        if let Some(job) = self.journal.prepare() {
+            drop(self.keeper.send(Job::Prepare(job)));
+        }
+    }
+
     /// Writes a final snapshot on the caller's thread, after the keeper has done its jobs.
     pub fn last_snapshot(&mut self) -> std::io::Result<()> {
         self.write_unwritten();

@@ -27,15 +27,22 @@ pub struct At<'a> {
 
 /// Copies the entries from the position `from` on, which must stay meanwhile. The bytes of the copy are durable when this
 /// returns, its names after a sync of `to`. Where nobody writes, frames after a gap are those of a power cut: as at a start,
-/// only entries that were synced have to be there.
-pub fn copy(source: At<'_>, to: At<'_>, salt: u64, from: u64, is_written_to: bool) -> Result<(), OpenError> {
+/// only entries that were synced have to be there. `progress` is called after each file.
+pub fn copy(
+    source: At<'_>,
+    to: At<'_>,
+    salt: u64,
+    from: u64,
+    is_written_to: bool,
+    progress: &mut dyn FnMut(),
+) -> Result<(), OpenError> {
     // Before the entries, so that the copy is not shorter than its witness says.
     let synced = witness::read(&**source.fs, source.dir, salt).unwrap_or_default();
-    let mut pass = copy_once(source, to, salt, from)?;
+    let mut pass = copy_once(source, to, salt, from, progress)?;
     let mut wanted = synced.position.max(pass.synced);
     if pass.seen > pass.last && is_written_to {
         wanted = wanted.max(pass.seen);
-        pass = copy_once(source, to, salt, from)?;
+        pass = copy_once(source, to, salt, from, progress)?;
     }
     if pass.last < wanted && wanted >= from {
         let (missing, path, at) = (pass.last + 1, pool::path(source.dir, pass.ended.0), pass.ended.1);
@@ -58,17 +65,29 @@ struct Pass {
     ended: (u64, usize),
 }
 
-fn copy_once(source: At<'_>, to: At<'_>, salt: u64, from: u64) -> Result<Pass, OpenError> {
+fn copy_once(
+    source: At<'_>,
+    to: At<'_>,
+    salt: u64,
+    from: u64,
+    progress: &mut dyn FnMut(),
+) -> Result<Pass, OpenError> {
     for _ in 1..ATTEMPTS {
-        match try_copy(source, to, salt, from) {
+        match try_copy(source, to, salt, from, progress) {
             Err(OpenError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {}
             copied => return copied,
         }
     }
-    try_copy(source, to, salt, from)
+    try_copy(source, to, salt, from, progress)
 }
 
-fn try_copy(source: At<'_>, to: At<'_>, salt: u64, from: u64) -> Result<Pass, OpenError> {
+fn try_copy(
+    source: At<'_>,
+    to: At<'_>,
+    salt: u64,
+    from: u64,
+    progress: &mut dyn FnMut(),
+) -> Result<Pass, OpenError> {
     let files = list(&**source.fs, source.dir, salt)?;
     let start = replay::first_needed(&files, from);
     let mut sequence = Sequence::new(from, u64::MAX);
@@ -92,6 +111,7 @@ fn try_copy(source: At<'_>, to: At<'_>, salt: u64, from: u64) -> Result<Pass, Op
             pass.ended = (file.stamp.generation, end);
             write(to, file.stamp.generation, &bytes[..end])?;
         }
+        progress();
     }
     pass.last = sequence.reached();
     Ok(pass)

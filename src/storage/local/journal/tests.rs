@@ -694,7 +694,7 @@ fn copied_while(is_written_to: bool, fs: &SimFs, from: u64) -> Result<Vec<Replay
     fs::create_dirs(&target, Path::new(DIR)).unwrap();
     let (source, to): (Arc<dyn Fs>, Arc<dyn Fs>) = (Arc::new(fs.clone()), Arc::new(target.clone()));
     let at = |fs| copy::At { fs, dir: Path::new(DIR) };
-    copy::copy(at(&source), at(&to), small().salt, from, is_written_to)?;
+    copy::copy(at(&source), at(&to), small().salt, from, is_written_to, &mut || {})?;
     replay(&target, from)
 }
 
