@@ -161,8 +161,12 @@ impl Broker {
     /// that need a restart, and errors.
     pub async fn reload(&self, written: Given) {
         let mut tls = self.virtual_brokers.reload(&written).await;
+        #[cfg(feature = "security")]
+        let of_brokers = tls.clone();
         tls.push((Arc::clone(&self.http_tls), self.virtual_brokers.common().services.settings()));
         reload_certificates(tls).await;
+        #[cfg(feature = "security")]
+        warn_of_locked_out(&self.virtual_brokers.common().services, &of_brokers);
         let store = self.store.clone();
         let Ok(Reloaded { changed, waiting, refused, .. }) =
             spawn_blocking(move || store.reload_settings(&written)).await
@@ -326,13 +330,16 @@ impl Builder {
         let resources = Resources::of(&settings, move || live.settings());
         let common = Common { services, settings: Arc::clone(&settings), resources };
         let mut virtual_brokers = VirtualBroker::all(&common).map_err(StartError::Settings)?;
+        let certificates: Vec<_> = virtual_brokers.iter().map(|one| one.tls(&common)).collect();
         let tls =
-            virtual_brokers.iter().map(|one| one.tls(&common).0).chain([Arc::clone(&http_tls)]).collect();
+            certificates.iter().map(|(tls, _)| Arc::clone(tls)).chain([Arc::clone(&http_tls)]).collect();
         for (one, bound) in virtual_brokers.iter_mut().zip(bound) {
             one.start_at(bound, &common).map_err(StartError::Bind)?;
         }
 
         warn_of_strangers(&settings);
+        #[cfg(feature = "security")]
+        warn_of_locked_out(&common.services, &certificates);
         housekeeping.spawn(report_repeats());
         housekeeping.spawn(watch_certificates(tls));
         housekeeping.spawn(repeat(store.clone(), (WATCH, WATCH), Store::watch));
@@ -438,6 +445,16 @@ fn warn_of_strangers(settings: &BrokerSettings) {
         "everyone who reaches these addresses can read, change and delete everything: there is no login, and no \
          authorizer that refuses strangers. Listen on localhost, or set up TLS, users and rights as docs/security.md shows"
     );
+}
+
+#[cfg(feature = "security")]
+fn warn_of_locked_out(services: &Services, brokers: &[(Arc<Tls>, Arc<BrokerSettings>)]) {
+    if brokers.iter().all(|(tls, settings)| services.are_super_users_locked_out(settings, tls)) {
+        warn!(
+            "no user in super.users can log in: correct super.users, the trust store, or the users of PLAIN and SCRAM; \
+             until then nobody can administer this broker"
+        );
+    }
 }
 
 /// With a lower limit a busy broker keeps opening and closing segments, and refuses clients.

@@ -63,6 +63,9 @@ pub struct LoadedTls {
     shown: Vec<(String, Certificate)>,
     /// Protocols and cipher suites that are set and not served.
     left_out: Vec<String>,
+    /// The users who can have a certificate that is accepted. `None` if that can be everyone: an authority may issue one
+    /// for each name.
+    users: Option<Vec<String>>,
 }
 
 /// A certificate of the server, for operators.
@@ -110,6 +113,17 @@ impl Tls {
 
     pub fn listeners(&self) -> impl Iterator<Item = &Arc<TlsListener>> {
         self.0.iter()
+    }
+
+    /// The users who can have a certificate that a listener accepts, once the `new` ones have replaced the present ones.
+    /// `None` if that can be everyone.
+    pub fn users_with_certificates(&self, listener: &str, new: &[Replacement]) -> Option<Vec<String>> {
+        match new.iter().find(|new| new.listener.name == listener) {
+            Some(new) => new.loaded.users.clone(),
+            None => {
+                self.listener(listener).map_or(Some(Vec::new()), |listener| listener.loaded().users.clone())
+            }
+        }
     }
 
     /// The numbers of failed handshakes, by listener and reason.
@@ -231,7 +245,12 @@ impl LoadedTls {
             shown.push((identity.alias, certificate));
             keys.push(Arc::new(key));
         }
-        let clients = client_verifier(settings, &provider)?;
+        // A trust store must be readable even if clients need no certificate.
+        let trusted = store::trusted(&settings.truststore)?;
+        let rules = PrincipalRules::parse(&settings.principal_rules.value)
+            .map_err(|why| settings.principal_rules.refuse(settings.principal_rules.value.as_str(), why))?;
+        let users = users_of(trusted.as_deref().unwrap_or_default(), &rules);
+        let clients = client_verifier(settings, trusted, &provider)?;
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map_err(|_| {
@@ -239,9 +258,7 @@ impl LoadedTls {
             })?
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(Identities(keys)));
-        let rules = PrincipalRules::parse(&settings.principal_rules.value)
-            .map_err(|why| settings.principal_rules.refuse(settings.principal_rules.value.as_str(), why))?;
-        Ok(LoadedTls { config: Arc::new(config), rules, shown, left_out })
+        Ok(LoadedTls { config: Arc::new(config), rules, shown, left_out, users })
     }
 
     /// The principal of a client. `None` if no rule matches its certificate.
@@ -283,12 +300,21 @@ impl LoadedTls {
     }
 }
 
+/// The users whom trusted certificates name; `None` if one of them is, or may be, that of an authority.
+fn users_of(trusted: &[CertificateDer<'_>], rules: &PrincipalRules) -> Option<Vec<String>> {
+    let mut users = Vec::new();
+    for certificate in trusted {
+        let own = Certificate::parse(certificate).ok().filter(|own| !own.is_authority)?;
+        users.extend(rules.apply(&own.subject));
+    }
+    Some(users)
+}
+
 fn client_verifier(
     settings: &TlsSettings,
+    trusted: Option<Vec<CertificateDer<'static>>>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ConfigError> {
-    // A trust store must be readable even if clients need no certificate.
-    let trusted = store::trusted(&settings.truststore)?;
     let auth = settings.client_auth.value;
     let is_required = match auth {
         ClientAuth::None => return Ok(Arc::new(NoClientAuth)),

@@ -11,6 +11,8 @@ pub struct LoginFacts<'a> {
     pub has_credential: &'a dyn Fn(&str, ScramHash) -> bool,
     /// Whether a listener, by its name, verifies tokens: it has to have OAUTHBEARER since the start.
     pub takes_tokens: &'a dyn Fn(&str) -> bool,
+    /// The users who can have a certificate that a listener, by its name, accepts. `None` if that can be everyone.
+    pub users_with_certificates: &'a dyn Fn(&str) -> Option<Vec<String>>,
 }
 
 /// Whether a super user can come in at some listener. `None` without an authorizer: then there are no super users, and
@@ -37,11 +39,18 @@ fn is_open(
 ) -> bool {
     match listener.protocol {
         SecurityProtocol::Plaintext => has(authorizer, Principal::anonymous().name()),
-        SecurityProtocol::Ssl => match settings.tls(&listener.name).map(|tls| tls.client_auth.value) {
-            // A super user's name may be in any certificate.
-            Ok(ClientAuth::Requested | ClientAuth::Required) => !authorizer.super_users.is_empty(),
-            Ok(ClientAuth::None) | Err(_) => has(authorizer, Principal::anonymous().name()),
-        },
+        SecurityProtocol::Ssl => {
+            let by_certificate = || match (facts.users_with_certificates)(&listener.name) {
+                Some(users) => users.iter().any(|user| has(authorizer, user)),
+                None => !authorizer.super_users.is_empty(),
+            };
+            let without_one = has(authorizer, Principal::anonymous().name());
+            match settings.tls(&listener.name).map(|tls| tls.client_auth.value) {
+                Ok(ClientAuth::Required) => by_certificate(),
+                Ok(ClientAuth::Requested) => without_one || by_certificate(),
+                Ok(ClientAuth::None) | Err(_) => without_one,
+            }
+        }
         SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => {
             let Some(logins) = settings.logins.get(&listener.name) else { return false };
             logins.mechanisms.iter().any(|mechanism| match mechanism {
@@ -50,7 +59,7 @@ fn is_open(
                     let users = authorizer.super_users.iter().filter_map(|user| user.strip_prefix("User:"));
                     users.into_iter().any(|user| (facts.has_credential)(user, *hash))
                 }
-                // As with certificates.
+                // A super user's name may be in any token.
                 Mechanism::OauthBearer => {
                     !authorizer.super_users.is_empty() && (facts.takes_tokens)(&listener.name)
                 }
@@ -77,8 +86,13 @@ mod tests {
         SCRAM.iter().chain(more).for_each(|(name, value)| given.set(*name, *value));
         let settings = BrokerSettings::load(given).unwrap();
         let has_credential = |user: &str, hash| credentials.contains(&(user, hash));
-        let facts =
-            LoginFacts { has_credential: &has_credential, takes_tokens: &|listener| listener != "LATE" };
+        let facts = LoginFacts {
+            has_credential: &has_credential,
+            takes_tokens: &|listener| listener != "LATE",
+            users_with_certificates: &|listener| {
+                (listener == "TLS").then(|| vec!["CN=cleo".to_owned(), "CN=emil".to_owned()])
+            },
+        };
         for_super_users(&settings, &facts)
     }
 
@@ -114,8 +128,16 @@ mod tests {
                 "{client_auth}"
             );
         }
-        let of_sasl = ("ssl.client.auth", "required");
-        assert_eq!(is_way_in(&[of_sasl], &[]), Some(false), "with SASL_SSL a certificate is no login");
+        let required = ("ssl.client.auth", "required");
+        let (dora, any) = (("super.users", "User:CN=dora"), ("listeners", "ANY://:9094"));
+        let any_is_tls = ("listener.security.protocol.map", "ANY:SSL");
+        assert_eq!(is_way_in(&[tls, required, dora], &[]), Some(false), "no super user has a certificate");
+        assert_eq!(
+            is_way_in(&[any, any_is_tls, required, dora], &[]),
+            Some(true),
+            "an authority may issue one"
+        );
+        assert_eq!(is_way_in(&[required], &[]), Some(false), "with SASL_SSL a certificate is no login");
         for (listener, is_open) in [("OUTSIDE", true), ("LATE", false)] {
             let jaas = format!("listener.name.{}.oauthbearer.sasl.jaas.config", listener.to_lowercase());
             let tokens = [

@@ -18,6 +18,7 @@ use crate::harness::Client;
 
 const LOCATION: &str = "listener.name.ssl.ssl.keystore.location";
 const INVALID_REQUEST: i16 = 42;
+const POLICY_VIOLATION: i16 = 44;
 
 fn store(file: &str) -> String {
     format!("{}/tests/tls/{file}", env!("CARGO_MANIFEST_DIR"))
@@ -181,4 +182,35 @@ async fn a_listener_may_ask_for_certificates_of_clients_while_the_broker_runs() 
     let trust = ("listener.name.ssl.ssl.truststore.location", SET, Some(&*store("trust.jks")));
     assert_eq!(alter(&mut client, BROKER, "1", &[(auth, SET, Some("required")), trust]).await, (0, None));
     assert!(!is_served(&mut connect(&broker).await).await);
+}
+
+#[tokio::test]
+async fn a_trust_store_that_keeps_all_super_users_out_is_refused() {
+    const TRUST: &str = "listener.name.ssl.ssl.truststore.location";
+    let mut given = given(&store("server.jks"));
+    for (name, value) in [
+        ("ssl.client.auth", "required"),
+        ("ssl.truststore.type", "PEM"),
+        ("ssl.truststore.location", &*store("root.pem")),
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("allow.everyone.if.no.acl.found", "true"),
+        ("super.users", "User:CN=jks,O=Example"),
+    ] {
+        given.set(name, value);
+    }
+    let (_broker, mut client) = start(given).await;
+    let mut trust = async |value: &str| alter(&mut client, BROKER, "1", &[(TRUST, SET, Some(value))]).await.0;
+    assert_eq!(trust(&store("jdk17.pem")).await, POLICY_VIOLATION, "the authority let super users in");
+    assert_eq!(trust(&store("jks.pem")).await, 0, "a super user has it");
+    assert_eq!(trust(&store("jdk17.pem")).await, POLICY_VIOLATION);
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("trust.pem");
+    let put = |name: &str| std::fs::copy(store(name), &file).unwrap();
+    put("root.pem");
+    assert_eq!(trust(file.to_str().unwrap()).await, 0);
+    put("jdk17.pem");
+    assert_eq!(trust(file.to_str().unwrap()).await, POLICY_VIOLATION, "the file is another one");
+    put("jks.pem");
+    assert_eq!(trust(file.to_str().unwrap()).await, 0);
 }

@@ -99,9 +99,9 @@ fn begin(asked: &AlterRequest, validate_only: bool, ctx: &Context) -> QueuedChan
         };
     }
     let (target, changes) = judge(asked, ctx)?;
-    #[cfg(feature = "security")]
-    keep_a_way_in(&target, &changes, ctx)?;
     let certificates = certificates(asked, &target, &changes, ctx)?;
+    #[cfg(feature = "security")]
+    keep_a_way_in(&target, &changes, &certificates, ctx)?;
     if validate_only {
         return queued::done(());
     }
@@ -164,15 +164,21 @@ fn after(changes: &Changes, ctx: &Context) -> Result<BrokerSettings, ConfigError
     present.altered(altered)
 }
 
-/// Refuses changes after which no super user could log in, because then nobody could undo them.
+/// Refuses changes after which no super user could log in, because then nobody could undo them. New certificates are a
+/// change, too, although the settings may stay the same.
 #[cfg(feature = "security")]
-fn keep_a_way_in(target: &Target, changes: &Changes, ctx: &Context) -> Result<(), Refusal> {
+fn keep_a_way_in(
+    target: &Target,
+    changes: &Changes,
+    certificates: &[Replacement],
+    ctx: &Context,
+) -> Result<(), Refusal> {
     let Target::Other(Scope::Broker(_)) = target else { return Ok(()) };
-    if !changes.keys().any(|name| config::is_about_who_logs_in(name)) {
+    if certificates.is_empty() && !changes.keys().any(|name| config::is_about_who_logs_in(name)) {
         return Ok(());
     }
     let after = after(changes, ctx).map_err(|error| invalid_request(error.to_string()))?;
-    if !ctx.locks_super_users_out(&after) {
+    if !ctx.locks_super_users_out(&after, certificates) {
         return Ok(());
     }
     Err(Refusal::new(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rustls::pki_types::UnixTime;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::name;
 
@@ -21,6 +21,8 @@ pub(super) struct Certificate {
     pub public_key: Vec<u8>,
     /// Whether it may be used by a client of TLS.
     pub is_for_clients: bool,
+    /// Whether its owner may issue certificates. Those of version 1 do not say.
+    pub is_authority: bool,
 }
 
 impl Certificate {
@@ -34,6 +36,11 @@ impl Certificate {
             Ok(Some(usage)) => usage.value.any || usage.value.client_auth,
             Err(_) => false,
         };
+        let is_authority = match parsed.basic_constraints() {
+            Ok(Some(constraints)) => constraints.value.ca,
+            Ok(None) => parsed.version() != X509Version::V3,
+            Err(_) => true,
+        };
         Ok(Certificate {
             subject: name::rfc2253(parsed.subject()),
             alternative_names: names.unwrap_or_default(),
@@ -41,6 +48,7 @@ impl Certificate {
             expires: parsed.validity().not_after.timestamp(),
             public_key: parsed.public_key().raw.to_vec(),
             is_for_clients,
+            is_authority,
         })
     }
 

@@ -212,6 +212,25 @@ fn trust_stores_are_read_in_every_form() {
 }
 
 #[test]
+fn the_users_who_can_have_a_certificate_are_those_of_trusted_ones_or_everyone_with_an_authority() {
+    let users = |trusted: &str, rules: &str| {
+        let set = [
+            (KEYSTORE, &*path("server.jks")),
+            PASSWORD,
+            ("ssl.truststore.type", "PEM"),
+            ("ssl.truststore.certificates", &*line(trusted)),
+            ("ssl.principal.mapping.rules", rules),
+        ];
+        Tls::load(&settings(&set)).unwrap().users_with_certificates("SSL", &[])
+    };
+    let only = |user: &str| Some(vec![user.to_owned()]);
+    assert_eq!(users("jks.pem", "DEFAULT"), only("CN=jks,O=Example"));
+    assert_eq!(users("jks.pem", "RULE:^CN=(.*?),.*$/$1/U"), only("JKS"));
+    assert_eq!(users("jks.pem", "RULE:^nobody$//"), Some(Vec::new()), "no rule matches");
+    assert_eq!(users("root.pem", "DEFAULT"), None);
+}
+
+#[test]
 fn a_listener_has_its_own_settings_before_those_of_all() {
     let (all, own) = (path("server.jks"), path("jdk17.p12"));
     let set = [(KEYSTORE, &*all), PASSWORD, ("listener.name.ssl.ssl.keystore.location", &*own)];
