@@ -582,10 +582,9 @@ impl<S: Socket> Connection<S> {
             match self.output.poll_write(&mut self.socket, context) {
                 Poll::Ready(written) => {
                     let written = written?;
-                    if self.peer_is_slow {
-                        self.peer_reads(written);
-                        let memory = self.output.memory() + self.socket.kept().outgoing;
-                        self.unread.moved(written, memory, context.waker());
+                    // The peer has not read what the socket keeps: see `charge_kept`.
+                    if self.peer_is_slow && !S::KEEPS {
+                        self.peer_reads(written, context);
                     }
                     moved = true;
                 }
@@ -615,14 +614,15 @@ impl<S: Socket> Connection<S> {
         if !self.peer_is_slow {
             self.peer_is_slow = true;
             (self.stalled, self.written) = (Moment::now(), 0);
-            let memory = self.output.memory() + self.socket.kept().outgoing;
-            self.unread.moved(0, memory, context.waker());
+            self.peer_reads(0, context);
         }
         self.charge_kept(context);
     }
 
     /// A slow peer gets more time once it has read enough. Single bytes do not prolong the time.
-    fn peer_reads(&mut self, bytes: usize) {
+    fn peer_reads(&mut self, bytes: usize, context: &mut Context<'_>) {
+        let memory = self.output.memory() + self.socket.kept().outgoing;
+        self.unread.moved(bytes, memory, context.waker());
         self.written = self.written.saturating_add(bytes as u64);
         if self.written >= self.shared.limits.pace_bytes {
             (self.stalled, self.written) = (Moment::now(), 0);
@@ -684,8 +684,9 @@ impl<S: Socket> Connection<S> {
         } else {
             held.awaited.settle();
         }
-        let sent = usize::try_from(kept.sent.saturating_sub(before.sent));
-        self.peer_reads(sent.unwrap_or(usize::MAX));
+        if self.peer_is_slow && kept.sent > before.sent {
+            self.peer_reads(usize::try_from(kept.sent - before.sent).unwrap_or(usize::MAX), context);
+        }
     }
 
     /// Whether a request has begun to arrive that cannot be read yet.

@@ -1,6 +1,7 @@
 //! Tests of the server with handlers of their own, over pipes and sockets whose other end the test holds.
 //! Time only passes when a test lets it.
 
+mod keeping;
 mod limits;
 mod login;
 mod mute;
@@ -21,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::connection::{Connection, End};
+use super::socket::Socket;
 use super::*;
 use crate::api::connection::ConnectionInfo;
 use crate::api::context::Services;
@@ -295,6 +297,16 @@ impl Stage {
 
     fn connect_as(&self, socket_buffer: usize, change: fn(ConnectionInfo) -> ConnectionInfo) -> Client {
         let (stream, theirs) = duplex(socket_buffer);
+        self.serve(theirs, stream, change)
+    }
+
+    /// Serves a connection over this socket, whose other end the client has.
+    fn serve<S: Socket + Send + 'static>(
+        &self,
+        theirs: S,
+        stream: DuplexStream,
+        change: fn(ConnectionInfo) -> ConnectionInfo,
+    ) -> Client {
         let id = self.shared.connections.fetch_add(1, Ordering::SeqCst);
         let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:9092".parse().unwrap());
         let listener = Arc::new(BrokerSettings::default().listeners[0].clone());
