@@ -10,31 +10,24 @@
 //! do not begin while an earlier one waits. Small ones do, as long as all of them together hold less than an
 //! eighth. So a request for much memory gets it once enough is released, whatever arrives meanwhile.
 
+mod peers;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use self::peers::Peers;
 use crate::time::{self, Moment};
 use crate::types::IgnorePoison;
 
-/// A peer that was active within this time is not disconnected to free memory.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// A peer is active if it moves this part of the bytes that it holds. Fewer bytes do not prolong [`PATIENCE`]: a peer
-/// that moves one byte now and then would hold its memory for ever.
-const ACTIVE_PART: usize = 32;
-/// A peer that holds much is active if it moves this many bytes, because its network may be slow.
-const ACTIVE_BYTES: usize = 64 << 10;
-/// A peer that holds less is not disconnected: it would free almost nothing. A paused consumer whose answer is sent from a
-/// file holds less.
-const LITTLE: usize = 1 << 10;
 /// One eighth: the part of a budget that large requests leave to small ones, and the part that is freed
 /// at a time.
 const EIGHTH: usize = 8;
 /// A long poll keeps its memory for at least this long before it gives way. Its client polls again at
 /// once, and would otherwise do so in a loop while another request waits. It is much less than
-/// [`PATIENCE`], so that several polls can take turns before a connection that waits with half a request
+/// [`peers::PATIENCE`], so that several polls can take turns before a connection that waits with half a request
 /// is closed.
 pub const LEAST_POLL: Duration = Duration::from_millis(100);
 /// The interval at which a waiting request checks whether an inactive peer has to be disconnected.
@@ -66,22 +59,9 @@ struct State {
     /// The turns of connections whose requests have not begun yet.
     came: BTreeMap<ConnectionId, Turn>,
     /// Bytes that are held until a peer reads or sends. A connection may have several.
-    peers: BTreeMap<Turn, Peer>,
+    peers: Peers,
     /// Long polls that hold memory; they are woken when a request waits for it.
     polls: BTreeMap<ConnectionId, Waker>,
-}
-
-#[derive(Debug)]
-struct Peer {
-    connection: ConnectionId,
-    bytes: usize,
-    /// The most bytes that it has held in this wait.
-    most: usize,
-    /// The time when it was active last, and the bytes that it has moved since.
-    active: Moment,
-    moved: usize,
-    shed: bool,
-    waker: Waker,
 }
 
 pub type ConnectionId = u64;
@@ -259,56 +239,23 @@ impl State {
     /// Wakes long polls, and marks inactive peers to be closed until they free `bytes`.
     fn make_room(&mut self, asking: ConnectionId, bytes: usize) {
         std::mem::take(&mut self.polls).into_values().for_each(Waker::wake);
-        let mut idle: Vec<&mut Peer> = Vec::new();
-        let mut room = 0;
-        for peer in self.peers.values_mut() {
-            if peer.shed {
-                room += peer.bytes;
-            } else if peer.connection != asking && peer.bytes >= LITTLE && peer.active.elapsed() >= PATIENCE {
-                idle.push(peer);
-            }
-        }
-        idle.sort_by_key(|peer| peer.active);
-        for peer in idle {
-            if room >= bytes {
-                break;
-            }
-            room += peer.bytes;
-            peer.shed = true;
-            peer.waker.wake_by_ref();
-        }
+        self.peers.shed(asking, bytes);
     }
 }
 
 impl AwaitedMemory {
     /// Records that the peer has sent or read `moved` bytes, and that `held` are held until it goes on. A wait that
-    /// begins gives it the whole [`PATIENCE`].
+    /// begins gives it the whole [`peers::PATIENCE`].
     pub fn moved(&mut self, moved: usize, held: usize, waker: &Waker) {
-        let connection = self.connection;
         let mut state = self.budget.state();
         let place = *self.place.get_or_insert_with(|| state.take_turn());
-        let peer = state.peers.entry(place).or_insert_with(|| Peer {
-            connection,
-            bytes: 0,
-            most: 0,
-            active: Moment::now(),
-            moved: 0,
-            shed: false,
-            waker: waker.clone(),
-        });
-        peer.bytes = held;
-        peer.most = peer.most.max(held);
-        peer.moved = peer.moved.saturating_add(moved);
-        peer.waker.clone_from(waker);
-        if peer.moved >= (peer.most / ACTIVE_PART).clamp(1, ACTIVE_BYTES) {
-            (peer.active, peer.moved, peer.shed) = (Moment::now(), 0, false);
-        }
+        state.peers.moved((place, self.connection), moved, held, waker);
     }
 
     /// Records that nothing waits for the peer any more.
     pub fn settle(&mut self) {
         if let Some(place) = self.place.take() {
-            self.budget.state().peers.remove(&place);
+            self.budget.state().peers.remove(place);
         }
     }
 
@@ -318,8 +265,7 @@ impl AwaitedMemory {
 
     /// Whether the connection has to be closed to free memory.
     pub fn is_shed(&self) -> bool {
-        let is_shed = |place| self.budget.state().peers.get(&place).is_some_and(|peer| peer.shed);
-        self.place.is_some_and(is_shed)
+        self.place.is_some_and(|place| self.budget.state().peers.is_shed(place))
     }
 }
 
@@ -481,6 +427,7 @@ impl Drop for MemoryWait<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::peers::{ACTIVE_BYTES, ACTIVE_PART, LITTLE, PATIENCE};
     use super::*;
 
     /// A future that a test polls by hand.
