@@ -22,6 +22,7 @@ pub mod internal_topics;
 mod leadership;
 mod list_offsets;
 pub mod metadata;
+mod off_thread;
 mod offset_for_leader_epoch;
 mod produce;
 mod queued;

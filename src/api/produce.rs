@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use crate::api::context::{Context, SeenTopic, TopicRef, TransactionalId};
 use crate::api::error::{ErrorCode, Refusal};
 use crate::api::leadership::{Endpoints, Leader, led_here};
+use crate::api::off_thread::on_one_of;
+use crate::api::throttle::RequestMeter;
 use crate::api::transaction::check_level;
 use crate::api::{Handler, Reply, internal_topics, throttle};
 use crate::coordinator::TransactionError;
@@ -242,7 +243,9 @@ impl Batches<'_> {
         let checked = match checked {
             Ok(checked) => checked,
             // Boxed, so that a request whose batches are checked at once takes less memory.
-            Err(UncheckedBatch { bytes, rules }) => Box::pin(check_at_leisure(bytes, rules)).await,
+            Err(UncheckedBatch { bytes, rules }) => {
+                Box::pin(check_at_leisure(bytes, rules, self.ctx.metered.as_ref())).await
+            }
         };
         self.queue(partition, checked)
     }
@@ -321,30 +324,17 @@ const LARGE: u64 = 16 << 20;
 /// Checks a batch with a large decompressed size on a blocking thread, so that other requests are served
 /// meanwhile. This uses at most half of the cores, and one more thread for the largest batches, because
 /// producers choose the size.
-async fn check_at_leisure(bytes: Bytes, rules: Rules) -> CheckedBatch {
+async fn check_at_leisure(bytes: Bytes, rules: Rules, metered: Option<&Arc<RequestMeter>>) -> CheckedBatch {
     static THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Arc::new(Semaphore::new((cores / 2).max(1)))
     });
     static FOR_LARGER: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
     let held = bytes.clone();
-    match on_one_of(&THREADS, move || record::check_within(&held, &rules, LARGE)).await {
+    match on_one_of(&THREADS, metered, move || record::check_within(&held, &rules, LARGE)).await {
         Some(checked) => checked,
-        None => on_one_of(&FOR_LARGER, move || record::check_produced(bytes, &rules)).await,
+        None => on_one_of(&FOR_LARGER, metered, move || record::check_produced(bytes, &rules)).await,
     }
-}
-
-/// Runs the work on a blocking thread, once one of these threads is free.
-pub(super) async fn on_one_of<T: Send + 'static>(
-    threads: &LazyLock<Arc<Semaphore>>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    let thread = Arc::clone(threads).acquire_owned().await;
-    let done = spawn_blocking(move || {
-        let _until_done = thread;
-        work()
-    });
-    done.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Whether `min.insync.replicas` is met. As in Kafka it never requires more replicas than there are.

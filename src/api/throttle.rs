@@ -279,6 +279,14 @@ impl RequestMeter {
         }
     }
 
+    /// Does work of the request on a thread that does not poll it, and counts the time.
+    pub fn working<T>(&self, work: impl FnOnce() -> T) -> T {
+        let begun = self.nanoseconds();
+        let done = work();
+        self.worked.fetch_add(self.nanoseconds().saturating_sub(begun), Ordering::Relaxed);
+        done
+    }
+
     fn pause(&self) {
         self.worked.fetch_add(self.since_begun(), Ordering::Relaxed);
         self.begun.store(0, Ordering::Relaxed);

@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 
 use crate::api::context::{Context, ListedTransaction};
 use crate::api::error::ErrorCode;
-use crate::api::produce::on_one_of;
+use crate::api::off_thread::on_one_of;
+use crate::api::throttle::RequestMeter;
 use crate::api::{Handler, Reply, Size, Weight};
 use crate::kernel::{STATE_NAMES, Transaction};
 use crate::protocol::messages::{
@@ -48,8 +49,8 @@ impl Handler for ListTransactionsRequest {
         let listed = match pattern {
             None => Ok(whole_list(&Filter::of(self, None, now), &ctx)),
             Some(pattern) => {
-                match on_one_of(&FOR_PATTERNS, move || WholePattern::of_client(&pattern, PATTERN_BYTES)).await
-                {
+                let compile = move || WholePattern::of_client(&pattern, PATTERN_BYTES);
+                match on_one_of(&FOR_PATTERNS, ctx.metered.as_ref(), compile).await {
                     Ok(pattern) => Ok(list_by_pattern(Filter::of(self, Some(pattern), now), ctx).await),
                     Err(_) => Err(ErrorCode::InvalidRegularExpression),
                 }
@@ -72,8 +73,9 @@ fn whole_list(filter: &Filter, ctx: &Context) -> Vec<ListedTransaction> {
 
 /// Looks at the ids in turns on the thread for patterns. Ids that come or go meanwhile may be in the list or not.
 async fn list_by_pattern(filter: Filter, ctx: Context) -> Vec<ListedTransaction> {
+    let metered = ctx.metered.clone();
     let begun = (filter, ctx, Vec::new(), Arc::from(""));
-    in_turns(&FOR_PATTERNS, begun, |(filter, ctx, mut listed, from)| {
+    in_turns(&FOR_PATTERNS, metered.as_ref(), begun, |(filter, ctx, mut listed, from)| {
         let admits = |id: &str, transaction: &Transaction| filter.admits(id, transaction);
         let part = ctx.list_transactions(&from, TURN, admits);
         listed.extend(part.listed);
@@ -88,11 +90,12 @@ async fn list_by_pattern(filter: Filter, ctx: Context) -> Vec<ListedTransaction>
 /// Does work in turns on one of these threads. Others that wait for the thread come between two turns.
 async fn in_turns<S: Send + 'static, T: Send + 'static>(
     threads: &LazyLock<Arc<Semaphore>>,
+    metered: Option<&Arc<RequestMeter>>,
     mut work: S,
     turn: fn(S) -> ControlFlow<T, S>,
 ) -> T {
     loop {
-        match on_one_of(threads, move || turn(work)).await {
+        match on_one_of(threads, metered, move || turn(work)).await {
             ControlFlow::Break(done) => return done,
             ControlFlow::Continue(left) => work = left,
         }
@@ -161,7 +164,7 @@ mod tests {
         static THREAD: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
         static TURNS: AtomicU32 = AtomicU32::new(0);
         let held = THREAD.acquire().await.unwrap();
-        let slow = tokio::spawn(in_turns(&THREAD, 3, |left| {
+        let slow = tokio::spawn(in_turns(&THREAD, None, 3, |left| {
             TURNS.fetch_add(1, Ordering::SeqCst);
             if left == 1 { ControlFlow::Break("done") } else { ControlFlow::Continue(left - 1) }
         }));

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::{NO_TIME, at_most};
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
-use crate::api::produce::on_one_of;
+use crate::api::off_thread::on_one_of;
 use crate::api::{Handler, Reply};
 use crate::config::BrokerSettings;
 use crate::kernel::weigh_token;
@@ -72,7 +72,7 @@ async fn create(
     let of_hmac = hmac.clone();
     let credential = move |hash| token::credential(hash, &of_hmac, &time::random_bytes::<32>());
     let credentials = move || (credential(ScramHash::Sha256), credential(ScramHash::Sha512));
-    let (sha_256, sha_512) = on_one_of(&THREAD, credentials).await;
+    let (sha_256, sha_512) = on_one_of(&THREAD, ctx.metered.as_ref(), credentials).await;
     let times = times(request.max_lifetime_ms, &ctx.services.settings(), ctx.now().time);
     let Times { issued, expires, max } = times;
     let token = DelegationToken {
