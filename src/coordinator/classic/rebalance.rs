@@ -58,7 +58,8 @@ impl Step<'_> {
             self.soft.join_round = Some(JoinRound { ends: now + delay, first: Some(first) });
             self.record(GroupRecord::RebalanceBegun);
         } else {
-            self.soft.join_round = Some(JoinRound { ends: now + timeout, first: None });
+            let ends = self.with_held(now + timeout);
+            self.soft.join_round = Some(JoinRound { ends, first: None });
             self.record(GroupRecord::RebalanceBegun);
             self.complete_if_all_joined();
         }

@@ -114,6 +114,7 @@ impl<'a> Step<'a> {
     /// Drops a member's soft state. If its request is waiting, it is answered with `why`.
     pub fn forget(&mut self, id: &str, why: GroupError, id_from_now_on: &str) {
         self.soft.sessions.remove(id);
+        self.soft.held.remove(id);
         self.soft.unsynced.remove(id);
         if let Some(joining) = self.soft.joining.remove(id) {
             self.refuse_join(joining.reply, why, id_from_now_on.to_owned());

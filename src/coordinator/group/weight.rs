@@ -7,8 +7,8 @@ use crate::kernel::group::{Group, Member, MemberId};
 use crate::kernel::weigh_group;
 use crate::kernel::weight::text;
 
-/// The number of maps that only the coordinator has with member ids as keys: sessions, joining,
-/// syncing.
+/// The number of maps that only the coordinator has with member ids as keys: sessions, members that are held back, and
+/// either those that join or those that sync.
 const SOFT_MAPS: usize = 3;
 
 /// A slot with an empty group, and its entries in maps.

@@ -597,6 +597,39 @@ fn c18_a_rebalance_waits_for_a_member_that_is_held_back() {
 }
 
 #[test]
+fn c18_a_rebalance_waits_for_a_member_that_was_held_back_before_it_began() {
+    let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
+    play.decide(Command::Hold { member: members[1].clone(), time: Duration::from_secs(900) });
+    beat_for(&mut play, &members[0], 100);
+    let first = play.join(again(&members[0]));
+    play.wait(801);
+    assert!(play.is_waiting(first), "it can send again since a second");
+    let second = play.join(again(&members[1]));
+    assert_eq!(play.joined(first).generation, Generation(2));
+    play.joined(second);
+}
+
+#[test]
+fn c18_a_rebalance_does_not_wait_for_a_member_that_was_held_back_until_it_began() {
+    let hasty = |join| Join { rebalance_timeout: Duration::from_secs(5), ..join };
+    let (mut play, members) = Play::stable(vec![hasty(newcomer("a")), hasty(newcomer("b"))]);
+    play.decide(Command::Hold { member: members[1].clone(), time: Duration::from_secs(3) });
+    beat_for(&mut play, &members[0], 5);
+    assert_eq!(play.beat(who(&members[1]), 1), Ok(()));
+    let first = play.join(hasty(again(&members[0])));
+    play.wait(6);
+    let first = play.joined(first);
+    assert_eq!((first.generation, first.members.len()), (Generation(2), 1));
+}
+
+fn beat_for(play: &mut Play, member: &MemberId, seconds: u64) {
+    for _ in 0..seconds / 5 {
+        play.wait(5);
+        assert_eq!(play.beat(who(member), 1), Ok(()));
+    }
+}
+
+#[test]
 fn c18_holding_back_a_stranger_changes_nothing() {
     let (mut play, members) = Play::stable(vec![newcomer("a")]);
     play.decide(Command::Hold { member: "nobody".to_owned(), time: Duration::from_secs(60) });
