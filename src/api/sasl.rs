@@ -44,7 +44,7 @@ struct State {
 }
 
 /// The outcome of a message of the mechanism.
-enum Outcome {
+enum LoginStep {
     Challenge(Vec<u8>),
     LoggedIn {
         bytes: Vec<u8>,
@@ -67,17 +67,17 @@ impl Context {
     }
 
     /// Takes a message of the mechanism.
-    fn advance(&self, message: &[u8]) -> Outcome {
+    fn advance(&self, message: &[u8]) -> LoginStep {
         // Before a login the connection has refused it. A client that logs in again could send more.
         let most = self.services.settings().login_max_bytes;
         let mut state = self.connection.login.0.lock().ignoring_poison();
         let (Some((mechanism, mut exchange)), Some(logins)) = (state.exchange.take(), self.logins()) else {
-            return Outcome::Nothing;
+            return LoginStep::Nothing;
         };
         if message.len() > usize::try_from(most).unwrap_or(usize::MAX) {
             const WHY: &str = "a message of the login is too large";
             self.count_failure(mechanism, LoginFault::TooLarge, WHY);
-            return Outcome::Failed(WHY.to_owned());
+            return LoginStep::Failed(WHY.to_owned());
         }
         let listener = &self.connection.listener.name;
         let facts = Facts {
@@ -94,19 +94,21 @@ impl Context {
         let outcome = match exchange.step(message, &facts) {
             Step::Challenge(bytes) => {
                 state.exchange = Some((mechanism, exchange));
-                return Outcome::Challenge(bytes);
+                return LoginStep::Challenge(bytes);
             }
             Step::BadToken { bytes, bad } => {
                 // Counted and logged now, because not all clients acknowledge it.
                 state.exchange = Some((mechanism, exchange));
                 self.count_failure(mechanism, LoginFault::Token, &bad.to_string());
-                return Outcome::Challenge(bytes);
+                return LoginStep::Challenge(bytes);
             }
-            Step::Failed(bad @ LoginFailure::Token(_)) => return Outcome::Failed(bad.text(mechanism, again)),
+            Step::Failed(bad @ LoginFailure::Token(_)) => {
+                return LoginStep::Failed(bad.text(mechanism, again));
+            }
             Step::Done { bytes, login } => {
                 self.begin_session(&login, logins.max_session(mechanism)).map(|lifetime| {
                     state.mechanism = Some(mechanism);
-                    Outcome::LoggedIn { bytes, lifetime }
+                    LoginStep::LoggedIn { bytes, lifetime }
                 })
             }
             Step::Failed(refused) => Err((refused.fault(), refused.text(mechanism, again))),
@@ -118,7 +120,7 @@ impl Context {
             }
             Err((fault, why)) => {
                 self.count_failure(mechanism, fault, &why);
-                Outcome::Failed(why)
+                LoginStep::Failed(why)
             }
         }
     }
@@ -181,12 +183,12 @@ fn serve_token(call: Call) -> BegunRequest<Later<Reply<Answer>>> {
         Err(error) => Box::pin(ready(Reply::Now(Err(Failure::Malformed(error))))),
         Ok(message) => Box::pin(async move {
             match context.advance(&message) {
-                Outcome::Challenge(bytes) | Outcome::LoggedIn { bytes, .. } => Reply::Now(framed(&bytes)),
-                Outcome::Failed(_) => {
+                LoginStep::Challenge(bytes) | LoginStep::LoggedIn { bytes, .. } => Reply::Now(framed(&bytes)),
+                LoginStep::Failed(_) => {
                     context.delay_failure().await;
                     Reply::Close("the login failed")
                 }
-                Outcome::Nothing => Reply::Close("the login is over"),
+                LoginStep::Nothing => Reply::Close("the login is over"),
             }
         }),
     };

@@ -11,7 +11,7 @@ use rustix::fs::Mode;
 
 use super::sources::Sources;
 use super::{Exit, exit_of_open, fail};
-use crate::storage::local::backup::{Backup, BackupError, NoHold, Place, back_up};
+use crate::storage::local::backup::{Backup, BackupError, FsDir, NoHold, back_up};
 use crate::storage::local::fs::{DiskFs, Fs};
 use crate::time;
 
@@ -61,7 +61,7 @@ fn resolved(path: &Path) -> PathBuf {
 /// Tries again while another process has what it needs.
 fn patiently(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
     let disk: Arc<dyn Fs> = Arc::new(DiskFs);
-    let (from, to) = (Place { fs: &disk, dir: data_dir }, Place { fs: &disk, dir: to });
+    let (from, to) = (FsDir { fs: &disk, dir: data_dir }, FsDir { fs: &disk, dir: to });
     let mut waited = Duration::ZERO;
     loop {
         match back_up(from, to, &mut |_| {}) {

@@ -14,11 +14,11 @@ use super::{Exit, fail};
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(subcommand)]
-    what: What,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Command {
     /// Print the completions of this command line for a shell
     Completions { shell: Shell },
     /// Write the man page of each command into a directory
@@ -35,10 +35,10 @@ enum What {
 
 /// `program` is the whole command line.
 pub(super) fn run(options: &Options, program: clap::Command) -> Exit {
-    match &options.what {
-        What::Completions { shell } => command_line::completions(*shell, program),
-        What::Man { dir } => command_line::man(dir, program),
-        What::Dashboards { dir } => write_all(
+    match &options.command {
+        Command::Completions { shell } => command_line::completions(*shell, program),
+        Command::Man { dir } => command_line::man(dir, program),
+        Command::Dashboards { dir } => write_all(
             dir,
             &[("jackdaw-dashboard.json", dashboard::json()), ("jackdaw-alerts.yml", alerts::yaml())],
         ),

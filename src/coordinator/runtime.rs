@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::jobs::Jobs;
 use super::machine::{Job, Keeper, Machine, Occasion, Restored};
 use super::reply::{AwaitedAnswer, Reply, SettledAnswer};
-use super::session_clock::{Growth, Look, SessionClock};
+use super::session_clock::{Growth, SessionClock, SessionMoment};
 use super::{NotStored, Settled};
 use crate::storage::{ChangeSignal, Waiter, Waiters};
 use crate::time::Clock;
@@ -369,7 +369,7 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// The memory in the kernel, that of records on their way there, and that of slots and jobs.
-    fn held_at(&self, at: Look) -> usize {
+    fn held_at(&self, at: SessionMoment) -> usize {
         let there = self.keeper.bytes().saturating_add_signed(at.in_flight.bytes);
         there + self.slot_bytes.load(Ordering::Relaxed) + self.jobs.bytes()
     }
@@ -380,7 +380,7 @@ impl<M: Machine> Runtime<M> {
         self.keeper.count().saturating_add_signed(in_flight) + self.unkept.load(Ordering::Relaxed)
     }
 
-    fn decide(&self, slot: &Slot<M>, state: &mut State<M>, at: Look, command: M::Command) {
+    fn decide(&self, slot: &Slot<M>, state: &mut State<M>, at: SessionMoment, command: M::Command) {
         let settled = state.last.peek() == Some(Ok(()));
         let occasion = Occasion { session: at.now, room: self.room(at), settled };
         let was_kept = state.machine.is_kept();
@@ -407,7 +407,7 @@ impl<M: Machine> Runtime<M> {
         &self,
         name: &M::Name,
         absent: Absent,
-        at: Look,
+        at: SessionMoment,
         act: impl FnOnce(&Arc<Slot<M>>, &mut State<M>) -> T,
     ) -> Result<T, Unserved> {
         loop {
@@ -444,7 +444,7 @@ impl<M: Machine> Runtime<M> {
 
     /// Restores the machine from the kernel if its last decision was not stored, or panicked. Fails while the
     /// kernel may lack earlier records of a machine that has to be restored.
-    fn mend(&self, slot: &Slot<M>, state: &mut State<M>, at: Look) -> Result<(), Unserved> {
+    fn mend(&self, slot: &Slot<M>, state: &mut State<M>, at: SessionMoment) -> Result<(), Unserved> {
         if slot.state.is_poisoned() {
             slot.state.clear_poison();
             state.broken = true;
@@ -471,7 +471,7 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// The memory by which all machines together may still grow.
-    fn room(&self, at: Look) -> usize {
+    fn room(&self, at: SessionMoment) -> usize {
         self.limits.bytes.saturating_sub(self.held_at(at))
     }
 
@@ -527,7 +527,7 @@ impl<M: Machine> Runtime<M> {
         name: &M::Name,
         absent: Absent,
         fence: M::Fence,
-        at: Look,
+        at: SessionMoment,
     ) -> Result<Arc<Slot<M>>, Unserved> {
         loop {
             let removed = {
@@ -570,7 +570,7 @@ impl<M: Machine> Runtime<M> {
         slots: &mut Slots<M>,
         key: M::Key,
         fence: M::Fence,
-        at: Look,
+        at: SessionMoment,
     ) -> Result<Arc<Slot<M>>, Unserved> {
         let is_full = self.count() >= self.limits.machines || self.room(at) < M::weigh_new(key.borrow());
         if is_full && !self.make_room(slots, at) {
@@ -606,7 +606,7 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// Frees an idle machine when memory gets short, because others need it.
-    fn keep_some_room(&self, at: Look) {
+    fn keep_some_room(&self, at: SessionMoment) {
         let is_tight = self.room(at) < self.limits.bytes / 8;
         if is_tight && !lock(&self.idle).is_empty() {
             self.make_room(&mut self.slots_mut(), at);
@@ -614,7 +614,7 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// Deletes one of the dispensable machines. Returns whether it found one.
-    fn make_room(&self, slots: &mut Slots<M>, at: Look) -> bool {
+    fn make_room(&self, slots: &mut Slots<M>, at: SessionMoment) -> bool {
         let candidates: Vec<M::Key> =
             lock(&self.idle).iter().take(CANDIDATES).map(|(_, key)| key.clone()).collect();
         for key in candidates {
@@ -635,7 +635,7 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// Removes the slot, if it may go even now.
-    fn unload(&self, slot: &Slot<M>, at: Look) {
+    fn unload(&self, slot: &Slot<M>, at: SessionMoment) {
         let mut slots = self.slots_mut();
         let mut state = slot.lock();
         if !state.gone && self.may_go(slot, &mut state, at, false) {
@@ -646,7 +646,7 @@ impl<M: Machine> Runtime<M> {
     /// Whether the slot can be removed: the kernel has all of the machine, that is durable, and the machine
     /// has not changed for a while. If only time is missing, an alarm looks again; soon, if it has to be known when
     /// the last record has settled.
-    fn may_go(&self, slot: &Slot<M>, state: &mut State<M>, at: Look, looks_soon: bool) -> bool {
+    fn may_go(&self, slot: &Slot<M>, state: &mut State<M>, at: SessionMoment, looks_soon: bool) -> bool {
         let exists = state.machine.exists();
         // A dispensable machine has a slot so that it can make room.
         if exists && (state.idle.is_some() || !state.machine.is_at_rest()) {
@@ -663,7 +663,7 @@ impl<M: Machine> Runtime<M> {
     }
 
     /// Whether it is that time. If not, an alarm rings then.
-    fn has_come(&self, slot: &Slot<M>, state: &mut State<M>, due: Duration, at: Look) -> bool {
+    fn has_come(&self, slot: &Slot<M>, state: &mut State<M>, due: Duration, at: SessionMoment) -> bool {
         if due > at.now && state.alarm.is_none_or(|alarm| alarm <= at.now || due < alarm) {
             self.set_alarm(slot, state, Some(due));
         }
@@ -672,7 +672,7 @@ impl<M: Machine> Runtime<M> {
 
     /// Drops the soft state of a machine whose home or epoch changed. Returns whether its slot is gone; it
     /// stays as long as its last record has not settled.
-    fn give_up(&self, slot: &Slot<M>, at: Look) -> bool {
+    fn give_up(&self, slot: &Slot<M>, at: SessionMoment) -> bool {
         let mut slots = self.slots_mut();
         let mut state = slot.lock();
         if state.gone {
@@ -719,7 +719,7 @@ impl<M: Machine> Runtime<M> {
 
     /// Updates the slot's alarm and its place in the list of idle machines. Returns whether that place will be known
     /// when the last record has settled.
-    fn note(&self, slot: &Slot<M>, state: &mut State<M>, at: Look) -> bool {
+    fn note(&self, slot: &Slot<M>, state: &mut State<M>, at: SessionMoment) -> bool {
         self.count_unkept(state);
         let next = state.machine.next_deadline();
         let wrong = match (state.alarm, next) {

@@ -42,7 +42,7 @@ struct State {
 
 /// A moment of the session clock.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct SessionMoment {
     pub now: Duration,
     /// The growth by records that have not settled.
     pub in_flight: Growth,
@@ -60,7 +60,7 @@ impl SessionClock {
         SessionClock(Arc::new(Inner { clock, state: Mutex::default() }))
     }
 
-    pub fn look(&self) -> Look {
+    pub fn look(&self) -> SessionMoment {
         self.0.look(None)
     }
 
@@ -84,7 +84,7 @@ impl Wake for Inner {
 }
 
 impl Inner {
-    fn look(&self, new: Option<(&Settled, Growth)>) -> Look {
+    fn look(&self, new: Option<(&Settled, Growth)>) -> SessionMoment {
         // A stall is measured without the time by which a test turns the clock.
         let (monotonic, turned) = self.clock.monotonic_and_turned();
         let mut state = self.state.lock().ignoring_poison();
@@ -111,7 +111,7 @@ impl Inner {
             state.growth.bytes += growth.bytes;
         }
         let now = (monotonic + turned).saturating_sub(state.stood + stands_for);
-        Look { now, in_flight: state.growth }
+        SessionMoment { now, in_flight: state.growth }
     }
 }
 

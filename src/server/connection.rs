@@ -79,7 +79,7 @@ pub(super) struct Connection<S> {
     /// Until then no request is read or begun, because the client used more than its quota.
     muted_until: Option<Moment>,
     /// The work done since other connections had their turn.
-    turn: Turn,
+    turn: TurnWork,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     end: Option<End>,
     input_ended: bool,
@@ -106,7 +106,7 @@ pub(super) struct Connection<S> {
 
 /// The work for a connection in one turn.
 #[derive(Default)]
-struct Turn {
+struct TurnWork {
     requests: usize,
     answered_bytes: usize,
 }
@@ -194,7 +194,7 @@ impl<S: Socket> Connection<S> {
             last_begun: None,
             output: Output::new(Arc::clone(&shared.answers)),
             muted_until: None,
-            turn: Turn::default(),
+            turn: TurnWork::default(),
             stopping: Box::pin(async move { stopping.begun().await }),
             end: None,
             input_ended: false,
@@ -229,7 +229,7 @@ impl<S: Socket> Connection<S> {
             self.stopping = Box::pin(std::future::pending());
             self.end.get_or_insert(End::Stopping);
         }
-        self.turn = Turn::default();
+        self.turn = TurnWork::default();
         loop {
             let mut moved = self.poll_answers(context);
             moved |= self.begin_requests(context);

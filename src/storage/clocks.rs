@@ -82,10 +82,10 @@ impl Clocks {
         let turn = belief.look(reading, *confirmed);
         match turn {
             None => {}
-            Some(Turn::Untrusted(doubt)) => warn_of(doubt, belief),
-            Some(Turn::CameBack) => tracing::info!("the clock came back and is trusted again"),
-            Some(Turn::Kept) => tracing::info!("the clock has run steadily and is trusted again"),
-            Some(Turn::Confirmed) => tracing::info!("the clock is confirmed and is trusted again"),
+            Some(ClockChange::Untrusted(doubt)) => warn_of(doubt, belief),
+            Some(ClockChange::CameBack) => tracing::info!("the clock came back and is trusted again"),
+            Some(ClockChange::Kept) => tracing::info!("the clock has run steadily and is trusted again"),
+            Some(ClockChange::Confirmed) => tracing::info!("the clock is confirmed and is trusted again"),
         }
         belief.now(reading)
     }
@@ -167,7 +167,7 @@ struct Belief {
 
 /// A change found by reading the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum ClockChange {
     Untrusted(Doubt),
     CameBack,
     Kept,
@@ -189,7 +189,7 @@ impl Belief {
         }
     }
 
-    fn look(&mut self, reading: ClockReading, confirmed: Option<Timestamp>) -> Option<Turn> {
+    fn look(&mut self, reading: ClockReading, confirmed: Option<Timestamp>) -> Option<ClockChange> {
         let shown = reading.boot();
         if apart(shown, self.kept) > STEADY {
             (self.kept, self.kept_since) = (shown, reading.since_boot);
@@ -203,7 +203,7 @@ impl Belief {
         self.is_untrusted = !(came_back || is_kept || is_confirmed);
         if self.is_untrusted {
             let doubt = self.doubt().filter(|_| !was_untrusted);
-            return doubt.map(Turn::Untrusted);
+            return doubt.map(ClockChange::Untrusted);
         }
         // Small corrections are accepted, so that many of them do not add up to a step.
         if is_kept || !came_back {
@@ -213,11 +213,11 @@ impl Belief {
         if !was_untrusted {
             None
         } else if came_back {
-            Some(Turn::CameBack)
+            Some(ClockChange::CameBack)
         } else if is_kept {
-            Some(Turn::Kept)
+            Some(ClockChange::Kept)
         } else {
-            Some(Turn::Confirmed)
+            Some(ClockChange::Confirmed)
         }
     }
 

@@ -77,34 +77,34 @@ pub struct NotStored;
 /// A future that is ready once the submitted records are durable, or known not to be. Any number of tasks can
 /// wait for it.
 #[derive(Clone, Debug)]
-pub struct Settled(Arc<Mutex<Outcome>>);
+pub struct Settled(Arc<Mutex<Settlement>>);
 
 /// The store's end of a [`Settled`]. Dropping it without an outcome means [`NotStored`].
 #[derive(Debug)]
-pub struct Settler(Option<Arc<Mutex<Outcome>>>);
+pub struct Settler(Option<Arc<Mutex<Settlement>>>);
 
 #[derive(Debug)]
-enum Outcome {
+enum Settlement {
     Open(Vec<Waker>),
     Known(Result<(), NotStored>),
 }
 
 impl Settled {
     pub fn pair() -> (Settler, Settled) {
-        let outcome = Arc::new(Mutex::new(Outcome::Open(Vec::new())));
+        let outcome = Arc::new(Mutex::new(Settlement::Open(Vec::new())));
         (Settler(Some(outcome.clone())), Settled(outcome))
     }
 
     /// A settled outcome, for records that are durable already or were refused at once.
     pub fn known(result: Result<(), NotStored>) -> Settled {
-        Settled(Arc::new(Mutex::new(Outcome::Known(result))))
+        Settled(Arc::new(Mutex::new(Settlement::Known(result))))
     }
 
     /// The outcome, if it is known by now.
     pub fn peek(&self) -> Option<Result<(), NotStored>> {
         match *lock(&self.0) {
-            Outcome::Open(_) => None,
-            Outcome::Known(result) => Some(result),
+            Settlement::Open(_) => None,
+            Settlement::Known(result) => Some(result),
         }
     }
 }
@@ -114,8 +114,8 @@ impl Future for Settled {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *lock(&self.0) {
-            Outcome::Known(result) => Poll::Ready(*result),
-            Outcome::Open(waiting) => {
+            Settlement::Known(result) => Poll::Ready(*result),
+            Settlement::Open(waiting) => {
                 if !waiting.iter().any(|known| known.will_wake(cx.waker())) {
                     waiting.push(cx.waker().clone());
                 }
@@ -132,8 +132,8 @@ impl Settler {
 
     fn set(&mut self, result: Result<(), NotStored>) {
         let Some(outcome) = self.0.take() else { return };
-        let before = std::mem::replace(&mut *lock(&outcome), Outcome::Known(result));
-        if let Outcome::Open(waiting) = before {
+        let before = std::mem::replace(&mut *lock(&outcome), Settlement::Known(result));
+        if let Settlement::Open(waiting) = before {
             waiting.into_iter().for_each(Waker::wake);
         }
     }
@@ -145,7 +145,7 @@ impl Drop for Settler {
     }
 }
 
-fn lock(outcome: &Mutex<Outcome>) -> MutexGuard<'_, Outcome> {
+fn lock(outcome: &Mutex<Settlement>) -> MutexGuard<'_, Settlement> {
     outcome.lock().ignoring_poison()
 }
 

@@ -10,9 +10,9 @@ use jackdaw::storage::Location;
 use crate::harness::{Client, Node, batch, code};
 
 /// Topics and their partitions.
-type Asked<'a> = [(&'a str, &'a [i32])];
+type TopicPartitions<'a> = [(&'a str, &'a [i32])];
 
-fn quorum(topics: &Asked<'_>) -> DescribeQuorumRequest {
+fn quorum(topics: &TopicPartitions<'_>) -> DescribeQuorumRequest {
     let topics = topics.iter().map(|(name, partitions)| TopicData {
         topic_name: (*name).to_owned(),
         partitions: partitions.iter().map(|index| PartitionData { partition_index: *index }).collect(),
@@ -55,7 +55,7 @@ async fn there_is_one_quorum_and_it_is_asked_about_alone() {
     let node = Node::start().await;
     let mut client = node.client().await;
     let unknown = code(ErrorCode::UnknownTopicOrPartition);
-    let cases: [(&Asked<'_>, &[i16]); 5] = [
+    let cases: [(&TopicPartitions<'_>, &[i16]); 5] = [
         (&[("__cluster_metadata", &[1])], &[unknown]),
         (&[("__cluster_metadata", &[0, 1])], &[unknown, unknown]),
         (&[("t", &[0])], &[unknown]),

@@ -14,9 +14,9 @@ use jackdaw::protocol::messages::describe_log_dirs_response::DescribeLogDirsResu
 use crate::harness::{Client, Node, batch, code};
 
 /// Topics and their partitions.
-type Asked<'a> = [(&'a str, &'a [i32])];
+type TopicPartitions<'a> = [(&'a str, &'a [i32])];
 
-fn of(topics: &Asked<'_>) -> DescribeLogDirsRequest {
+fn of(topics: &TopicPartitions<'_>) -> DescribeLogDirsRequest {
     let topics = topics.iter().map(|(topic, partitions)| DescribableLogDirTopic {
         topic: (*topic).to_owned(),
         partitions: partitions.to_vec(),
@@ -99,8 +99,8 @@ async fn on_disk_the_directory_and_its_disk_are_returned() {
     assert_eq!((older.total_bytes, older.usable_bytes), (-1, -1), "v4 brought them");
 }
 
-fn to(dirs: &[(&str, &Asked<'_>)]) -> AlterReplicaLogDirsRequest {
-    let topics = |topics: &Asked<'_>| {
+fn to(dirs: &[(&str, &TopicPartitions<'_>)]) -> AlterReplicaLogDirsRequest {
+    let topics = |topics: &TopicPartitions<'_>| {
         let topics = topics.iter().map(|(name, partitions)| AlterReplicaLogDirTopic {
             name: (*name).to_owned(),
             partitions: partitions.to_vec(),

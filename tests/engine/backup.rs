@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jackdaw::config::{BrokerSettings, Durability, Given};
 use jackdaw::record::{self, BatchBuilder};
-use jackdaw::storage::local::backup::{Backup, BackupError, NoHold, Place, back_up};
+use jackdaw::storage::local::backup::{Backup, BackupError, FsDir, NoHold, back_up};
 use jackdaw::storage::local::fs::{Fault, Fs, Open, Operation, SimFs};
 use jackdaw::storage::{Location, NewTopic, OpenError, Partition, Store, StoreOptions, TroubleKind};
 use jackdaw::time::Clock;
@@ -128,7 +128,7 @@ impl Counts {
 
 fn copy(fs: &SimFs, target: &SimFs, before: &mut dyn FnMut(&Path)) -> Result<Backup, BackupError> {
     let (from, to): (Arc<dyn Fs>, Arc<dyn Fs>) = (Arc::new(fs.clone()), Arc::new(target.clone()));
-    back_up(Place { fs: &from, dir: Path::new("data") }, Place { fs: &to, dir: Path::new(TO) }, before)
+    back_up(FsDir { fs: &from, dir: Path::new("data") }, FsDir { fs: &to, dir: Path::new(TO) }, before)
 }
 
 fn open(target: &SimFs, durability: Durability) -> Result<Store, OpenError> {
@@ -597,7 +597,7 @@ fn two_backups_at_once_a_full_target_and_one_inside_the_source_are_refused() {
     assert!(files(&small, Path::new(TO)).is_empty());
     let fs: Arc<dyn Fs> = Arc::new(source.clone());
     let (from, to) = (Path::new("data"), Path::new("data/backup"));
-    let inside = back_up(Place { fs: &fs, dir: from }, Place { fs: &fs, dir: to }, &mut |_| {});
+    let inside = back_up(FsDir { fs: &fs, dir: from }, FsDir { fs: &fs, dir: to }, &mut |_| {});
     assert!(matches!(inside, Err(BackupError::Inside(_))), "{inside:?}");
 }
 

@@ -45,7 +45,7 @@ pub enum Wish {
 }
 
 /// The result of one resource, for both APIs.
-pub struct Outcome {
+pub struct AlterOutcome {
     pub kind: i8,
     pub name: String,
     pub error_code: i16,
@@ -59,7 +59,7 @@ enum Target {
 }
 
 /// Alters the settings. Returns one outcome for each resource, in the order of the request.
-pub async fn alter(asked: Vec<AlterRequest>, validate_only: bool, ctx: &Context) -> Vec<Outcome> {
+pub async fn alter(asked: Vec<AlterRequest>, validate_only: bool, ctx: &Context) -> Vec<AlterOutcome> {
     let mut times: HashMap<(i8, &str), usize> = HashMap::new();
     for one in &asked {
         *times.entry((one.kind, &one.name)).or_default() += 1;
@@ -80,7 +80,7 @@ pub async fn alter(asked: Vec<AlterRequest>, validate_only: bool, ctx: &Context)
     }
     let outcomes = queued::outcomes(queued).await.into_iter().map(|((kind, name), altered)| {
         let refusal = altered.err().unwrap_or_else(|| ErrorCode::None.into());
-        Outcome { kind, name, error_code: refusal.code.code(), error_message: refusal.message }
+        AlterOutcome { kind, name, error_code: refusal.code.code(), error_message: refusal.message }
     });
     outcomes.collect()
 }

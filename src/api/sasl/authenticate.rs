@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Outcome;
+use super::LoginStep;
 use crate::api::context::Context;
 use crate::api::error::ErrorCode;
 use crate::api::session::Phase;
@@ -30,13 +30,13 @@ impl Handler for SaslAuthenticateRequest {
             }
         }
         match ctx.advance(&self.auth_bytes) {
-            Outcome::Challenge(bytes) => Reply::Now(accept(bytes, None)),
-            Outcome::LoggedIn { bytes, lifetime } => Reply::Now(accept(bytes, lifetime)),
-            Outcome::Failed(why) => Reply::Last(Box::pin(async move {
+            LoginStep::Challenge(bytes) => Reply::Now(accept(bytes, None)),
+            LoginStep::LoggedIn { bytes, lifetime } => Reply::Now(accept(bytes, lifetime)),
+            LoginStep::Failed(why) => Reply::Last(Box::pin(async move {
                 ctx.delay_failure().await;
                 refuse(ErrorCode::SaslAuthenticationFailed, why)
             })),
-            Outcome::Nothing => Reply::Close("the mechanism differs from that of the first login"),
+            LoginStep::Nothing => Reply::Close("the mechanism differs from that of the first login"),
         }
     }
 }

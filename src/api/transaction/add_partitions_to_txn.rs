@@ -85,7 +85,7 @@ fn of_client(asked: AddPartitionsToTxnTransaction, ctx: &Context) -> BegunTransa
             });
             looked_up.begin(&asked, id)
         }
-        Err(forbidden) => Outcome::All(Box::pin(ready(forbidden.into()))),
+        Err(forbidden) => PartitionCodes::All(Box::pin(ready(forbidden.into()))),
     };
     BegunTransaction { asked, outcome }
 }
@@ -111,30 +111,30 @@ impl LookedUp {
     }
 
     /// As in Kafka, one partition that is refused refuses all.
-    fn begin(self, asked: &AddPartitionsToTxnTransaction, id: TransactionalId<'_>) -> Outcome {
+    fn begin(self, asked: &AddPartitionsToTxnTransaction, id: TransactionalId<'_>) -> PartitionCodes {
         let found: Vec<TopicPartition> = self.0.iter().filter_map(|one| one.ok()).collect();
         if found.len() < self.0.len() {
             let code = |one: Result<_, ErrorCode>| one.err().unwrap_or(ErrorCode::OperationNotAttempted);
-            return Outcome::Each(self.0.into_iter().map(code).collect());
+            return PartitionCodes::Each(self.0.into_iter().map(code).collect());
         }
         let producer = producer(asked.producer_id, asked.producer_epoch);
         if asked.verify_only {
             let verified = id.verify(producer, &found);
             let code = |one: &Result<_, _>| one.as_ref().err().map_or(ErrorCode::None, ErrorCode::abortable);
-            return Outcome::Each(verified.iter().map(code).collect());
+            return PartitionCodes::Each(verified.iter().map(code).collect());
         }
         let joined = id.join(producer, found, Vec::new());
-        Outcome::All(Box::pin(async move { code_of(joined.await) }))
+        PartitionCodes::All(Box::pin(async move { code_of(joined.await) }))
     }
 }
 
 /// The request of a transaction, and its outcome.
 struct BegunTransaction {
     asked: AddPartitionsToTxnTransaction,
-    outcome: Outcome,
+    outcome: PartitionCodes,
 }
 
-enum Outcome {
+enum PartitionCodes {
     /// One code for each partition of the request, in the same order.
     Each(Vec<ErrorCode>),
     All(Later<ErrorCode>),
@@ -144,9 +144,9 @@ impl BegunTransaction {
     async fn ended(self, version: i16) -> AddPartitionsToTxnResult {
         let AddPartitionsToTxnTransaction { transactional_id, topics, .. } = self.asked;
         let results = match self.outcome {
-            Outcome::Each(codes) => by_topic(topics, codes),
+            PartitionCodes::Each(codes) => by_topic(topics, codes),
             // As in Kafka, the topics are as they were asked for.
-            Outcome::All(code) => {
+            PartitionCodes::All(code) => {
                 let code = fenced_since(2, version, code.await);
                 let with_code =
                     |partitions: Vec<i32>| partitions.into_iter().map(|index| (index, code)).collect();

@@ -30,7 +30,7 @@ enum Command {
     #[command(after_help = "Example:\n  jackdaw config get topic orders retention.ms")]
     Get {
         #[command(flatten)]
-        of: Of,
+        of: ConfigResource,
         /// Only this setting; may be repeated
         #[arg(value_name = "SETTING")]
         settings: Vec<String>,
@@ -44,7 +44,7 @@ enum Command {
     )]
     Set {
         #[command(flatten)]
-        of: Of,
+        of: ConfigResource,
         #[arg(required = true, value_name = "SETTING=VALUE", value_parser = name_and_value)]
         settings: Vec<(String, String)>,
         /// Only ask the broker whether it would accept them
@@ -55,14 +55,14 @@ enum Command {
     #[command(after_help = "Example:\n  jackdaw config unset broker default log.retention.ms")]
     Unset {
         #[command(flatten)]
-        of: Of,
+        of: ConfigResource,
         #[arg(required = true, value_name = "SETTING")]
         settings: Vec<String>,
     },
 }
 
 #[derive(Debug, Args)]
-struct Of {
+struct ConfigResource {
     kind: Kind,
     /// The topic, the group, the subscription, the id of the broker, or `default` for all brokers
     name: String,
@@ -106,7 +106,7 @@ pub fn execute(options: Options) -> Exit {
     })
 }
 
-impl Of {
+impl ConfigResource {
     fn resource(&self) -> CommandOutcome<Resource> {
         let name = self.name.clone();
         match self.kind {

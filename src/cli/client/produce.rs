@@ -21,7 +21,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use self::input::{Input, Item, Next};
-use self::outcomes::{Job, Outcomes, Why, code_of};
+use self::outcomes::{Job, Outcomes, WriteFailure, code_of};
 use self::shape::Shape;
 use super::record::NewRecord;
 use super::record::layout::Layout;
@@ -221,7 +221,7 @@ impl Work<'_> {
     }
 
     /// Whether the error only concerns some lines, and others can be written.
-    fn is_of_the_line(&self, why: &Why) -> bool {
+    fn is_of_the_line(&self, why: &WriteFailure) -> bool {
         match why.code {
             None => true,
             Some(Code::UnknownPartition) => self.options.partition.is_none(),
@@ -251,7 +251,7 @@ impl Work<'_> {
             Ok(record) => record,
             Err(words) => {
                 self.accepted += 1;
-                self.outcomes.missed(item.number, Why::of_line(words));
+                self.outcomes.missed(item.number, WriteFailure::of_line(words));
                 return;
             }
         };
@@ -301,7 +301,7 @@ impl Work<'_> {
                     record = again;
                 }
                 Err((error, _)) => {
-                    let why = Why::of_code(code_of(&error), &job.record, partition.unwrap_or(-1));
+                    let why = WriteFailure::of_code(code_of(&error), &job.record, partition.unwrap_or(-1));
                     return self.outcomes.missed(job.number, why);
                 }
             }

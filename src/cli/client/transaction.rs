@@ -62,7 +62,7 @@ enum Command {
         topic: String,
         partition: i32,
         #[command(flatten)]
-        which: Which,
+        which: TransactionToAbort,
     },
 }
 
@@ -90,7 +90,7 @@ fn state(written: &str) -> Result<String, String> {
 
 /// The transaction to abort.
 #[derive(Debug, Args)]
-struct Which {
+struct TransactionToAbort {
     /// The offset at which the transaction begins in the partition
     #[arg(long, value_name = "OFFSET", required_unless_present = "producer", conflicts_with = "producer")]
     start_offset: Option<i64>,
@@ -236,7 +236,7 @@ fn abort(
     brokers: &mut Brokers<'_>,
     topic: &str,
     partition: i32,
-    which: &Which,
+    which: &TransactionToAbort,
     out: &mut Output<'_>,
 ) -> CommandOutcome {
     let broker = brokers.leader(topic, partition)?;
@@ -267,7 +267,12 @@ fn abort(
 }
 
 /// The producer whose transaction in the partition is meant.
-fn find(broker: &mut Peer, topic: &str, partition: i32, which: &Which) -> CommandOutcome<ProducerState> {
+fn find(
+    broker: &mut Peer,
+    topic: &str,
+    partition: i32,
+    which: &TransactionToAbort,
+) -> CommandOutcome<ProducerState> {
     let asked = TopicRequest { name: topic.to_owned(), partition_indexes: vec![partition] };
     let answer = broker.call(0..=0, &DescribeProducersRequest { topics: vec![asked] })?;
     let mut partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);

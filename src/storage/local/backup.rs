@@ -119,19 +119,19 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
 
 /// A directory on a file system.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct FsDir<'a> {
     pub fs: &'a Arc<dyn Fs>,
     pub dir: &'a Path,
 }
 
-impl Place<'_> {
+impl FsDir<'_> {
     fn join(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 }
 
 /// Copies the data directory `from` to `to`, which must be missing or empty. `before` is called before each file.
-pub fn back_up(from: Place<'_>, to: Place<'_>, before: &mut dyn FnMut(&Path)) -> Result<Backup, BackupError> {
+pub fn back_up(from: FsDir<'_>, to: FsDir<'_>, before: &mut dyn FnMut(&Path)) -> Result<Backup, BackupError> {
     if to.dir.starts_with(from.dir) {
         return Err(BackupError::Inside(to.dir.to_owned()));
     }
@@ -165,7 +165,7 @@ enum Claim {
 }
 
 impl Claim {
-    fn of(from: Place<'_>) -> Result<Claim, BackupError> {
+    fn of(from: FsDir<'_>) -> Result<Claim, BackupError> {
         let root = failed(from.dir);
         match directory::lock(&**from.fs, from.dir) {
             Err(error) => Err(root(error)),
@@ -190,7 +190,7 @@ impl Claim {
         }
     }
 
-    fn check(&self, from: Place<'_>) -> Result<(), BackupError> {
+    fn check(&self, from: FsDir<'_>) -> Result<(), BackupError> {
         match self {
             Claim::Stopped { lock: Some(_) } => Ok(()),
             // A broker that has started meanwhile has made the lock file.
@@ -210,7 +210,7 @@ impl Claim {
 }
 
 /// Marks the target as unfinished.
-fn begin(to: Place<'_>) -> Result<(), BackupError> {
+fn begin(to: FsDir<'_>) -> Result<(), BackupError> {
     let io = || failed(to.dir);
     fs::create_dirs(&**to.fs, to.dir).map_err(io())?;
     if to.fs.list(to.dir).map_err(io())?.iter().any(|entry| entry.name != "lost+found") {
@@ -220,7 +220,7 @@ fn begin(to: Place<'_>) -> Result<(), BackupError> {
 }
 
 /// Removes what was copied, the marker last. If something cannot be removed, the marker stays, too.
-fn discard(to: Place<'_>) -> io::Result<()> {
+fn discard(to: FsDir<'_>) -> io::Result<()> {
     for part in [JOURNAL, SNAPSHOT, TOPICS, TRASH, KEPT] {
         fs::remove_tree(&**to.fs, &to.join(part))?;
     }
@@ -234,8 +234,8 @@ fn discard(to: Place<'_>) -> io::Result<()> {
 }
 
 struct Copy<'a> {
-    from: Place<'a>,
-    to: Place<'a>,
+    from: FsDir<'a>,
+    to: FsDir<'a>,
     before: &'a mut dyn FnMut(&Path),
     claim: Claim,
     bytes: u64,
@@ -433,7 +433,7 @@ impl Copy<'_> {
 }
 
 /// Completes the backup, if a start of it reaches the last entry. Returns the damaged partitions.
-fn finish(to: Place<'_>, meta: &[u8], entry: u64) -> Result<BTreeMap<String, String>, BackupError> {
+fn finish(to: FsDir<'_>, meta: &[u8], entry: u64) -> Result<BTreeMap<String, String>, BackupError> {
     let io = || failed(to.dir);
     fs::replace(&**to.fs, &to.join(META), &[IoSlice::new(meta)]).map_err(io())?;
     let trial: Arc<dyn Fs> = Arc::new(OverlayFs::new(Arc::clone(to.fs), to.dir));

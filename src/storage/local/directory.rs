@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use self::left::Left;
+use self::left::Leftovers;
 use super::fs::{self, Fs, Lock, Open, Volume};
 use super::hold;
 use super::journal;
@@ -57,7 +57,7 @@ pub struct Directory {
     /// Whether a test fills the disk. Locked while the free space is checked.
     filled: Mutex<bool>,
     /// Files that are not needed any more and could not be removed yet.
-    left: Mutex<Left>,
+    left: Mutex<Leftovers>,
     /// Held while files are removed, or are taken away from a backup.
     removing: Mutex<()>,
     lock: Mutex<Option<Lock>>,

@@ -40,7 +40,7 @@ impl Content {
     const PROGRESS_AT: u64 = 32;
 
     fn read(fs: &dyn Fs, root: &Path) -> io::Result<Option<Content>> {
-        let bytes = match fs::read_all(fs, &Kept::Topics.path(root), 64) {
+        let bytes = match fs::read_all(fs, &HeldFiles::Topics.path(root), 64) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read?,
         };
@@ -58,29 +58,29 @@ impl Content {
         let Content { start, taken_away, progress } = self;
         let progress = progress.to_be_bytes();
         let pieces = [IoSlice::new(&start.0), IoSlice::new(&taken_away.0), IoSlice::new(&progress)];
-        open(fs, &Kept::Topics.path(root))?.write_at(&pieces, 0)
+        open(fs, &HeldFiles::Topics.path(root))?.write_at(&pieces, 0)
     }
 }
 
 /// The files that a hold keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum HeldFiles {
     Journal,
     Topics,
 }
 
-impl Kept {
+impl HeldFiles {
     fn path(self, root: &Path) -> PathBuf {
         root.join(match self {
-            Kept::Journal => "journal.hold",
-            Kept::Topics => "topics.hold",
+            HeldFiles::Journal => "journal.hold",
+            HeldFiles::Topics => "topics.hold",
         })
     }
 }
 
 /// At the beginning of a start, before anything is removed: no hold counts any more.
 pub(super) fn void(fs: &dyn Fs, root: &Path) -> io::Result<()> {
-    let path = Kept::Topics.path(root);
+    let path = HeldFiles::Topics.path(root);
     match fs.metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // As empty as a full disk left it.
@@ -102,7 +102,7 @@ pub(super) fn announce(fs: &dyn Fs, root: &Path, start: Uuid) -> io::Result<()> 
 }
 
 fn begin(fs: &dyn Fs, root: &Path, start: Uuid, taken_away: Uuid) -> io::Result<()> {
-    open(fs, &Kept::Journal.path(root))?;
+    open(fs, &HeldFiles::Journal.path(root))?;
     Content { start, taken_away, progress: 0 }.write(fs, root)
 }
 
@@ -112,7 +112,7 @@ pub(super) fn take_away(fs: &dyn Fs, root: &Path, next: Uuid) -> io::Result<()> 
     let of = Content::read(fs, root)?;
     let of = of.map_or(NO_START, |of| if of.start == NO_START { of.taken_away } else { of.start });
     stop(fs, root, of)?;
-    for kept in [Kept::Journal, Kept::Topics] {
+    for kept in [HeldFiles::Journal, HeldFiles::Topics] {
         match fs.remove(&kept.path(root)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -135,7 +135,7 @@ fn open(fs: &dyn Fs, path: &Path) -> io::Result<Arc<dyn File>> {
 }
 
 /// Permission of the broker to remove such files while it has the lock; `None` while a backup holds them.
-pub(super) fn may_remove(fs: &dyn Fs, root: &Path, kept: Kept) -> Option<Permission> {
+pub(super) fn may_remove(fs: &dyn Fs, root: &Path, kept: HeldFiles) -> Option<Permission> {
     let path = kept.path(root);
     match fs.lock(&path) {
         Ok(lock) => lock.map(|lock| Permission { _lock: Some(lock) }),
@@ -186,12 +186,12 @@ impl Hold {
     pub fn take(fs: &dyn Fs, root: &Path) -> io::Result<Result<Hold, NoHold>> {
         let content = Content::read(fs, root)?.filter(|content| content.start != NO_START);
         let Some(Content { start, progress, .. }) = content else { return Ok(Err(NoHold::NotServing)) };
-        let file = match fs.open(&Kept::Topics.path(root), Open::Write) {
+        let file = match fs.open(&HeldFiles::Topics.path(root), Open::Write) {
             // The broker is making it anew.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(NoHold::NotServing)),
             opened => opened?,
         };
-        let locks = (fs.lock(&Kept::Topics.path(root))?, fs.lock(&Kept::Journal.path(root))?);
+        let locks = (fs.lock(&HeldFiles::Topics.path(root))?, fs.lock(&HeldFiles::Journal.path(root))?);
         let (Some(topics), Some(journal)) = locks else { return Ok(Err(NoHold::Taken)) };
         let hold = Hold { start, file, progress, journal: Some(journal), _topics: topics };
         // Only then the locks are those of the files in their place.
@@ -231,17 +231,17 @@ mod tests {
         fs::create_dirs(&fs, root).unwrap();
         let take = || Hold::take(&fs, root).unwrap();
         assert_eq!(take().err(), Some(NoHold::NotServing));
-        assert!(may_remove(&fs, root, Kept::Topics).is_some());
+        assert!(may_remove(&fs, root, HeldFiles::Topics).is_some());
         announce(&fs, root, Uuid([1; 16])).unwrap();
-        let removing = may_remove(&fs, root, Kept::Topics).unwrap();
+        let removing = may_remove(&fs, root, HeldFiles::Topics).unwrap();
         assert_eq!(take().err(), Some(NoHold::Taken));
         drop(removing);
         let mut hold = take().unwrap();
         assert_eq!(take().err(), Some(NoHold::Taken));
-        assert!(may_remove(&fs, root, Kept::Journal).is_none());
+        assert!(may_remove(&fs, root, HeldFiles::Journal).is_none());
         hold.release_journal();
-        assert!(may_remove(&fs, root, Kept::Journal).is_some());
-        assert!(may_remove(&fs, root, Kept::Topics).is_none());
+        assert!(may_remove(&fs, root, HeldFiles::Journal).is_some());
+        assert!(may_remove(&fs, root, HeldFiles::Topics).is_none());
         let standing = || hold.standing(&fs, root).unwrap();
         assert_eq!(standing(), Standing::Counts);
         void(&fs, root).unwrap();
@@ -260,7 +260,7 @@ mod tests {
         announce(&fs, root, Uuid([1; 16])).unwrap();
         let mut old = take().unwrap();
         take_away(&fs, root, Uuid([2; 16])).unwrap();
-        for kept in [Kept::Journal, Kept::Topics] {
+        for kept in [HeldFiles::Journal, HeldFiles::Topics] {
             assert!(may_remove(&fs, root, kept).is_some());
         }
         assert_eq!(old.standing(&fs, root).unwrap(), Standing::TakenAway);
@@ -276,7 +276,7 @@ mod tests {
         new.show_progress();
         assert_ne!(progress(&fs, root), seen);
         drop(old);
-        assert!(may_remove(&fs, root, Kept::Topics).is_none());
+        assert!(may_remove(&fs, root, HeldFiles::Topics).is_none());
     }
 
     #[test]
@@ -304,7 +304,7 @@ mod tests {
             assert_ne!(hold.standing(&fs, root).unwrap(), Standing::Counts, "{operation:?}");
             fs.heal();
             take_away(&fs, root, Uuid([3; 16])).unwrap();
-            assert!(may_remove(&fs, root, Kept::Topics).is_some());
+            assert!(may_remove(&fs, root, HeldFiles::Topics).is_some());
             assert!(Hold::take(&fs, root).unwrap().is_ok());
         }
     }
@@ -313,7 +313,7 @@ mod tests {
     fn a_start_goes_on_where_a_full_disk_has_left_an_empty_file_or_takes_no_write() {
         let (fs, root) = (SimFs::new(1), Path::new("data"));
         fs::create_dirs(&fs, root).unwrap();
-        fs.open(&Kept::Topics.path(root), Open::New).unwrap();
+        fs.open(&HeldFiles::Topics.path(root), Open::New).unwrap();
         fs.set_capacity(Some(0));
         void(&fs, root).unwrap();
         assert_eq!(Hold::take(&fs, root).unwrap().err(), Some(NoHold::NotServing));
@@ -331,6 +331,6 @@ mod tests {
         let (fs, root) = (SimFs::new(1), Path::new("data"));
         fs::create_dirs(&fs, root).unwrap();
         fs.set_read_only(true);
-        assert!(may_remove(&fs, root, Kept::Topics).is_some());
+        assert!(may_remove(&fs, root, HeldFiles::Topics).is_some());
     }
 }

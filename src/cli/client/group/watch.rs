@@ -14,12 +14,12 @@ use crate::time::{self, Moment};
 
 /// Where a group stands in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct At {
+struct GroupPosition {
     committed: i64,
     end: i64,
 }
 
-type Snapshot = BTreeMap<NamedPartition, At>;
+type Snapshot = BTreeMap<NamedPartition, GroupPosition>;
 
 pub fn watch(
     session: &Session,
@@ -65,7 +65,7 @@ fn snapshot(brokers: &mut Brokers<'_>, group: &state::Group) -> CommandOutcome<S
     let ends = state::ends(brokers, &topics, committed.keys())?;
     let both = committed.into_iter().filter_map(|(name, committed)| {
         let end = *ends.get(&name)?;
-        Some((name, At { committed, end }))
+        Some((name, GroupPosition { committed, end }))
     });
     Ok(both.collect())
 }
@@ -101,7 +101,7 @@ fn rates(now: &Snapshot, before: Option<(Duration, &Snapshot)>) -> Table {
     ]);
     for (name, at) in now {
         let since = before.and_then(|(elapsed, snapshot)| Some((elapsed, *snapshot.get(name)?)));
-        let rate = |of: fn(&At) -> i64| match since {
+        let rate = |of: fn(&GroupPosition) -> i64| match since {
             Some((elapsed, earlier)) => per_second(of(at) - of(&earlier), elapsed),
             None => Value::Null,
         };
@@ -131,7 +131,7 @@ mod tests {
 
     fn snapshot_of(partitions: &[(i32, i64, i64)]) -> Snapshot {
         let at = |(partition, committed, end): &(i32, i64, i64)| {
-            (("t".to_owned(), *partition), At { committed: *committed, end: *end })
+            (("t".to_owned(), *partition), GroupPosition { committed: *committed, end: *end })
         };
         partitions.iter().map(at).collect()
     }

@@ -27,7 +27,7 @@ pub struct Job {
 
 /// The reason why a record was not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Why {
+pub struct WriteFailure {
     /// `None` if the line itself is at fault.
     pub code: Option<Code>,
     pub words: String,
@@ -35,12 +35,12 @@ pub struct Why {
     pub is_open: bool,
 }
 
-impl Why {
-    pub fn of_line(words: String) -> Why {
-        Why { code: None, words, is_open: false }
+impl WriteFailure {
+    pub fn of_line(words: String) -> WriteFailure {
+        WriteFailure { code: None, words, is_open: false }
     }
 
-    pub fn of_code(code: Code, record: &NewRecord, partition: i32) -> Why {
+    pub fn of_code(code: Code, record: &NewRecord, partition: i32) -> WriteFailure {
         let topic = record.topic.as_deref().unwrap_or_default();
         let words = match code {
             Code::UnknownTopic | Code::UnknownTopicOrPartition => {
@@ -52,14 +52,14 @@ impl Why {
             }
             code => reason_of(code),
         };
-        Why { code: Some(code), words, is_open: false }
+        WriteFailure { code: Some(code), words, is_open: false }
     }
 }
 
 /// Lines that were not written for the same reason.
 #[derive(Clone, Debug)]
 pub struct Missing {
-    pub why: Why,
+    pub why: WriteFailure,
     pub lines: Numbers,
 }
 
@@ -82,7 +82,7 @@ impl Outcomes {
         self.written.load(Ordering::SeqCst)
     }
 
-    pub fn missed(&self, line: u64, mut why: Why) {
+    pub fn missed(&self, line: u64, mut why: WriteFailure) {
         let mut missing = self.missing.lock().ignoring_poison();
         let alike = missing.iter().filter(|one| one.why.code == why.code).count();
         if alike >= MOST_REASONS && missing.iter().all(|one| one.why != why) {
@@ -100,7 +100,7 @@ impl Outcomes {
         self.missing.lock().ignoring_poison().clone()
     }
 
-    pub fn any(&self, is: impl Fn(&Why) -> bool) -> bool {
+    pub fn any(&self, is: impl Fn(&WriteFailure) -> bool) -> bool {
         self.missing.lock().ignoring_poison().iter().any(|one| is(&one.why))
     }
 
@@ -140,8 +140,8 @@ impl ProducerContext for Outcomes {
             self.again.lock().ignoring_poison().push(job);
             return;
         }
-        let why = Why::of_code(code, &job.record, record.partition());
-        self.missed(job.number, Why { is_open: native::may_be_written(record), ..why });
+        let why = WriteFailure::of_code(code, &job.record, record.partition());
+        self.missed(job.number, WriteFailure { is_open: native::may_be_written(record), ..why });
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
     fn lines_are_grouped_by_reason_and_each_is_named_however_many_reasons_there_are() {
         let outcomes = Outcomes::default();
         for line in 1..=100 {
-            outcomes.missed(line, Why::of_line(format!("reason {}", line.min(50))));
+            outcomes.missed(line, WriteFailure::of_line(format!("reason {}", line.min(50))));
         }
         let missing = outcomes.missing();
         assert_eq!(missing.len(), MOST_REASONS + 1);

@@ -40,9 +40,9 @@ struct Open {
     last_timestamp: i64,
 }
 
-/// What a coordinator knows of the transaction of a producer id.
+/// The transaction of a producer id, as its coordinator describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Known {
+struct CoordinatorTransaction {
     epoch: i16,
     partitions: BTreeSet<NamedPartition>,
 }
@@ -126,8 +126,8 @@ impl Open {
     }
 }
 
-/// What the coordinators know of these producers.
-fn known(brokers: &mut Brokers<'_>, open: &[Open]) -> CommandOutcome<BTreeMap<i64, Known>> {
+/// The transactions of these producers, by their ids, as their coordinators describe them.
+fn known(brokers: &mut Brokers<'_>, open: &[Open]) -> CommandOutcome<BTreeMap<i64, CoordinatorTransaction>> {
     let mut known = BTreeMap::new();
     let producers: BTreeSet<i64> = open.iter().map(|one| one.producer_id).collect();
     if producers.is_empty() {
@@ -154,7 +154,8 @@ fn known(brokers: &mut Brokers<'_>, open: &[Open]) -> CommandOutcome<BTreeMap<i6
                 let name = topic.topic;
                 topic.partitions.into_iter().map(move |partition| (name.clone(), partition))
             });
-            let one = Known { epoch: state.producer_epoch, partitions: partitions.collect() };
+            let one =
+                CoordinatorTransaction { epoch: state.producer_epoch, partitions: partitions.collect() };
             known.insert(state.producer_id, one);
         }
     }
@@ -163,7 +164,7 @@ fn known(brokers: &mut Brokers<'_>, open: &[Open]) -> CommandOutcome<BTreeMap<i6
 
 /// Whether no coordinator will end the transaction: none knows its producer, its newest transaction is another one, or
 /// the partition is no part of it.
-fn hangs(open: &Open, known: Option<&Known>) -> bool {
+fn hangs(open: &Open, known: Option<&CoordinatorTransaction>) -> bool {
     known.is_none_or(|known| {
         i32::from(known.epoch) != open.epoch || !known.partitions.contains(&open.partition)
     })
@@ -182,8 +183,10 @@ mod tests {
             start_offset: 42,
             last_timestamp: 0,
         };
-        let known =
-            |epoch, partition| Known { epoch, partitions: BTreeSet::from([("t".to_owned(), partition)]) };
+        let known = |epoch, partition| CoordinatorTransaction {
+            epoch,
+            partitions: BTreeSet::from([("t".to_owned(), partition)]),
+        };
         assert!(hangs(&open, None), "nobody knows the producer");
         assert!(!hangs(&open, Some(&known(3, 0))));
         assert!(hangs(&open, Some(&known(4, 0))), "the producer goes on with another transaction");

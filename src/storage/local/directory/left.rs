@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use super::super::hold::{self, Kept, Permission, Watch};
+use super::super::hold::{self, HeldFiles, Permission, Watch};
 use super::super::segment::Segment;
 use super::super::snapshot;
 use super::Directory;
@@ -13,7 +13,7 @@ use crate::time;
 use crate::types::IgnorePoison;
 
 #[derive(Default)]
-pub(super) struct Left {
+pub(super) struct Leftovers {
     segments: Vec<Arc<Segment>>,
     in_trash: bool,
     snapshots: bool,
@@ -32,7 +32,7 @@ struct Removal<'a> {
 
 impl Directory {
     /// `None` while a backup holds them.
-    fn may_remove(&self, kept: Kept) -> Option<Removal<'_>> {
+    fn may_remove(&self, kept: HeldFiles) -> Option<Removal<'_>> {
         let alone = self.removing.lock().ignoring_poison();
         let permission = hold::may_remove(&*self.fs, &self.root, kept)?;
         Some(Removal { _permission: permission, _alone: alone })
@@ -41,7 +41,7 @@ impl Directory {
     /// Removes old snapshots. Returns the position of the oldest one that stays, as [`snapshot::trim`], and 0 while a
     /// backup holds them. Then they wait for [`Directory::remove_left`].
     pub(in super::super) fn trim_snapshots(&self) -> io::Result<u64> {
-        let Some(_removal) = self.may_remove(Kept::Journal) else {
+        let Some(_removal) = self.may_remove(HeldFiles::Journal) else {
             let mut left = self.left();
             left.snapshots = true;
             left.note_hold();
@@ -54,7 +54,7 @@ impl Directory {
     /// Removes the files of segments. Files that cannot be removed, or that a backup holds, are kept for
     /// [`Directory::remove_left`].
     pub(in super::super) fn remove(&self, segments: Vec<Arc<Segment>>) {
-        let Some(_removal) = self.may_remove(Kept::Topics) else {
+        let Some(_removal) = self.may_remove(HeldFiles::Topics) else {
             let mut left = self.left();
             left.segments.extend(segments);
             return left.note_hold();
@@ -69,7 +69,7 @@ impl Directory {
     }
 
     pub(in super::super) fn empty_trash(&self) {
-        let Some(_removal) = self.may_remove(Kept::Topics) else {
+        let Some(_removal) = self.may_remove(HeldFiles::Topics) else {
             let mut left = self.left();
             left.in_trash = true;
             return left.note_hold();
@@ -117,7 +117,7 @@ impl Directory {
             (left.snapshots, left.has_topics(), left.is_half_taken)
         };
         let is_held = |kept| hold::may_remove(&*self.fs, &self.root, kept).is_none();
-        let waits = snapshots && is_held(Kept::Journal) || topics && is_held(Kept::Topics);
+        let waits = snapshots && is_held(HeldFiles::Journal) || topics && is_held(HeldFiles::Topics);
         let progress = waits.then(|| hold::progress(&*self.fs, &self.root));
         let is_over = self.left().watch.look(progress, now);
         if !is_half_taken && !(waits && (is_over || self.is_full())) {
@@ -143,12 +143,12 @@ impl Directory {
         self.left().watch.stalled()
     }
 
-    fn left(&self) -> MutexGuard<'_, Left> {
+    fn left(&self) -> MutexGuard<'_, Leftovers> {
         self.left.lock().ignoring_poison()
     }
 }
 
-impl Left {
+impl Leftovers {
     fn has_topics(&self) -> bool {
         self.in_trash || !self.segments.is_empty()
     }

@@ -178,23 +178,26 @@ impl DirectoryOwners {
                 let settled = if self.ours.contains(&key) {
                     settle_partition(&*directory.fs, &dir, partition, waiting)
                 } else if written_lengths(partition, waiting).is_empty() {
-                    Ok(Outcome::AsItWas)
+                    Ok(SettledPartition::AsItWas)
                 } else {
-                    Ok(Outcome::Damaged(format!("{} is missing", dir.display())))
+                    Ok(SettledPartition::Damaged(format!("{} is missing", dir.display())))
                 };
                 let settled = match settled {
                     // The other partitions would fail too.
                     Err(error) if Failure::of(&error) == Failure::NoDescriptors => return Err(error),
                     Err(error) => {
                         let next_step = Failure::of(&error).next_step();
-                        Outcome::Damaged(format!("{}: {error}; {next_step}, then restart", dir.display()))
+                        SettledPartition::Damaged(format!(
+                            "{}: {error}; {next_step}, then restart",
+                            dir.display()
+                        ))
                     }
                     Ok(settled) => settled,
                 };
                 match settled {
-                    Outcome::AsItWas => {}
-                    Outcome::Cut => cut.push(key),
-                    Outcome::Damaged(why) => drop(self.damaged.insert(key, why)),
+                    SettledPartition::AsItWas => {}
+                    SettledPartition::Cut => cut.push(key),
+                    SettledPartition::Damaged(why) => drop(self.damaged.insert(key, why)),
                 }
             }
         }
@@ -228,7 +231,7 @@ impl DirectoryOwners {
     }
 }
 
-enum Outcome {
+enum SettledPartition {
     AsItWas,
     Cut,
     Damaged(String),
@@ -240,7 +243,7 @@ fn settle_partition(
     dir: &Path,
     partition: &kernel::Partition,
     waiting: MissingBatches<'_>,
-) -> io::Result<Outcome> {
+) -> io::Result<SettledPartition> {
     let found = layout::ids(fs, dir)?;
     let mut too_long = Vec::new();
     let must_have = written_lengths(partition, waiting);
@@ -249,14 +252,14 @@ fn settle_partition(
         let least = must_have.get(&state.id());
         let len = match fs.metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match least {
-                Some(_) => return Ok(Outcome::Damaged(format!("{} is missing", path.display()))),
+                Some(_) => return Ok(SettledPartition::Damaged(format!("{} is missing", path.display()))),
                 None => continue,
             },
             found => found?.len,
         };
         let least = least.copied().unwrap_or(0);
         if len < least {
-            return Ok(Outcome::Damaged(format!("{} has {len} bytes of {least}", path.display())));
+            return Ok(SettledPartition::Damaged(format!("{} has {len} bytes of {least}", path.display())));
         }
         if len > state.bytes {
             too_long.push((path, state.bytes));
@@ -279,5 +282,5 @@ fn settle_partition(
     if !spare.is_empty() {
         fs.sync_dir(dir)?;
     }
-    Ok(if is_cut { Outcome::Cut } else { Outcome::AsItWas })
+    Ok(if is_cut { SettledPartition::Cut } else { SettledPartition::AsItWas })
 }
