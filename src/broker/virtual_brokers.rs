@@ -156,6 +156,7 @@ mod tests {
 
     use super::*;
     use crate::broker::Broker;
+    use crate::hooks::{Method, call};
     use crate::time;
 
     const LIMIT: Duration = Duration::from_secs(60);
@@ -186,6 +187,17 @@ mod tests {
             }
         };
         time::within(LIMIT, closes).await.expect("it closes its port");
+    }
+
+    #[tokio::test]
+    async fn an_action_of_the_test_hooks_whose_client_goes_away_is_done_all_the_same() {
+        let broker = Broker::builder().ephemeral().brokers(2).test_hooks().start().await.unwrap();
+        let first = addresses(&broker)[0];
+        {
+            let hooks = broker.hooks().unwrap();
+            begin(pin!(call(hooks, Method::Post, "stop-broker", br#"{"broker": 1}"#))).await;
+        }
+        closes(first).await;
     }
 
     #[tokio::test]

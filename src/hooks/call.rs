@@ -205,39 +205,3 @@ fn limit(timeout_ms: Option<u64>) -> Result<Duration, HookError> {
     }
     Ok(limit)
 }
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-    use std::pin::pin;
-    use std::task::Poll;
-
-    use tokio::net::TcpStream;
-    use tokio::task::yield_now;
-
-    use super::*;
-    use crate::broker::Broker;
-    use crate::time;
-
-    #[tokio::test]
-    async fn an_action_whose_client_goes_away_is_done_all_the_same() {
-        const LIMIT: Duration = Duration::from_secs(60);
-        let broker = Broker::builder().ephemeral().brokers(2).test_hooks().start().await.unwrap();
-        let (_, address) = broker.brokers().next().unwrap();
-        {
-            let mut stopping =
-                pin!(call(broker.hooks().unwrap(), Method::Post, "stop-broker", br#"{"broker": 1}"#));
-            poll_fn(|context| {
-                assert!(stopping.as_mut().poll(context).is_pending());
-                Poll::Ready(())
-            })
-            .await;
-        }
-        let closes = async {
-            while TcpStream::connect(address).await.is_ok() {
-                yield_now().await;
-            }
-        };
-        time::within(LIMIT, closes).await.expect("it is stopped");
-    }
-}
