@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::broker::Broker;
-    use crate::hooks::{Method, call};
+    use crate::hooks::Method;
     use crate::time;
 
     const LIMIT: Duration = Duration::from_secs(60);
@@ -164,7 +164,8 @@ mod tests {
     const SECOND: NodeId = NodeId(2);
 
     async fn two() -> Broker {
-        Broker::builder().ephemeral().brokers(2).listen("127.0.0.1:0").start().await.unwrap()
+        let builder = Broker::builder().ephemeral().brokers(2).test_hooks();
+        builder.listen("127.0.0.1:0").start().await.unwrap()
     }
 
     fn addresses(broker: &Broker) -> Vec<SocketAddr> {
@@ -190,14 +191,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_action_of_the_test_hooks_whose_client_goes_away_is_done_all_the_same() {
-        let broker = Broker::builder().ephemeral().brokers(2).test_hooks().start().await.unwrap();
-        let first = addresses(&broker)[0];
-        {
-            let hooks = broker.hooks().unwrap();
-            begin(pin!(call(hooks, Method::Post, "stop-broker", br#"{"broker": 1}"#))).await;
-        }
-        closes(first).await;
+    async fn an_action_of_the_hooks_whose_client_goes_away_is_done_to_its_end() {
+        let broker = two().await;
+        let hooks = broker.hooks().unwrap();
+        begin(pin!(hooks::call(hooks, Method::Post, "stop-broker", br#"{"broker": 1}"#))).await;
+        closes(addresses(&broker)[0]).await;
+        assert_eq!(broker.store.topics().running(), [SECOND]);
     }
 
     #[tokio::test]
