@@ -70,8 +70,8 @@ impl Clock {
         }
     }
 
-    /// [`Clock::now`] and [`Clock::since_boot`], to compare them. If a test turns the clock meanwhile, both are read
-    /// before it or both after it.
+    /// [`Clock::now`] and [`Clock::since_boot`], to compare them. If a test turns the clock meanwhile, both include the
+    /// turn, or neither does.
     pub fn wall_and_since_boot(&self) -> (Timestamp, Duration) {
         match &self.0 {
             Source::Machine => (timestamp(since_epoch()), since_boot()),

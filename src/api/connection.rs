@@ -115,8 +115,8 @@ impl ConnectionInfo {
         self.has_dropped_request.store(true, Ordering::Relaxed);
     }
 
-    /// Whether that has happened since the last call. The connection itself polls the handler, so it learns of it at
-    /// once.
+    /// Whether a handler has dropped its request since the last call. The connection itself polls the handler, so it
+    /// learns of it at once.
     pub fn take_dropped_request(&self) -> bool {
         self.has_dropped_request.load(Ordering::Relaxed)
             && self.has_dropped_request.swap(false, Ordering::Relaxed)

@@ -94,10 +94,10 @@ impl Context {
         self.is_quiet = is_quiet;
     }
 
-    /// For a handler that waits for as long as its client wishes: it has dropped the request, whose bytes are not charged
-    /// any longer. Whatever it keeps has to be in its room or in an account of its own. Otherwise such clients would use
-    /// up the memory for requests, and no other client could send one.
-    pub(crate) fn has_dropped_request(&mut self) {
+    /// A handler that will wait for as long as its client wishes calls this once it has dropped the request. The bytes
+    /// of the request are then no longer charged; otherwise such clients would use up the memory for requests, and no
+    /// other client could send one. Whatever the handler keeps has to be in its room or in an account of its own.
+    pub(crate) fn note_dropped_request(&mut self) {
         self.client_id = None;
         self.connection.note_dropped_request();
     }

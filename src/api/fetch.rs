@@ -74,7 +74,7 @@ impl Handler for FetchRequest {
         }
         // The poll may wait for long, and has copied all that it needs of the request.
         drop(self);
-        ctx.has_dropped_request();
+        ctx.note_dropped_request();
         poll.run(&ctx).await;
         poll.list_aborted().await;
         let held = match ctx.metered.as_ref().map(|metered| metered.fetch(poll.answer_bytes())) {

@@ -62,7 +62,7 @@ impl VirtualBrokers {
             let started = self.with(id, |one| one.start_at(bound, &self.common))?;
             started.map_err(VirtualBrokerError::Bind)?;
         }
-        // Also of one that runs: it may have been stopped by half, because the caller of its stop gave up.
+        // Also if it runs already: it may be half stopped, because the caller of its stop gave up.
         let published = self.store.set_brokers(self.running()).await.map_err(VirtualBrokerError::Store);
         if published.is_err() && stopped.is_some() {
             self.halt(id).await?;
@@ -79,7 +79,8 @@ impl VirtualBrokers {
         state.all.iter().map(|one| one.tls(&self.common)).collect()
     }
 
-    /// Stops all of them, and answers the requests in flight. Stops and starts that have not begun by then are refused.
+    /// Stops all of them, and answers the requests in flight. Stops and starts of single brokers that have not ended by then
+    /// may be refused.
     pub async fn stop_all(&self) {
         let running: Vec<_> = {
             let mut state = self.state();
@@ -90,7 +91,7 @@ impl VirtualBrokers {
         for one in running {
             one.stop(DRAIN).await;
         }
-        // One that was being stopped already has answered its requests, too.
+        // Waits for the stop of a single broker that had begun before, which answers its requests, too.
         drop(self.turn.lock().await);
     }
 

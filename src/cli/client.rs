@@ -192,7 +192,8 @@ impl Session {
         settings.set(access::CLIENT_ID, "jackdaw");
         settings.set("allow.auto.create.topics", "false");
         // An OpenSSL that is built in does not know where this system keeps its certificates.
-        if cfg!(feature = "client-tls-vendored") && std::env::var_os("SSL_CERT_FILE").is_none() {
+        let is_named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+        if cfg!(feature = "client-tls-vendored") && !is_named {
             settings.set("ssl.ca.location", "probe");
         }
         for (name, value) in own {

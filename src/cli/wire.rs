@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::protocol::messages::ApiVersionsRequest;
 
-    /// What the first call ends with if the broker answers with these bytes and closes the connection.
+    /// The error of the first call if the broker answers with these bytes and closes the connection.
     fn answered_with(bytes: &'static [u8]) -> io::ErrorKind {
         let broker = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = broker.local_addr().unwrap().to_string();
@@ -157,7 +157,8 @@ mod tests {
         let cases: [(&[u8], io::ErrorKind); 6] = [
             (b"\x7f\xff\xff\xff", InvalidData),
             (b"\xff\xff\xff\xff", InvalidData),
-            // More than there is, fewer bytes than a header, and a count of versions beyond the frame and below zero.
+            // A frame longer than the bytes that follow, one shorter than a header, and counts of versions that are
+            // too large and negative.
             (b"\0\0\xff\xff\0\0\0\x01", UnexpectedEof),
             (b"\0\0\0\x02\0\0", InvalidData),
             (b"\0\0\0\x0a\0\0\0\x01\0\0\x7f\xff\xff\xff", InvalidData),

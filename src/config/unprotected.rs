@@ -1,4 +1,4 @@
-//! Where everyone on a network can use the broker.
+//! Finds the listeners and the HTTP port that everyone on a network can use.
 
 use super::{BrokerSettings, ClientAuth, Listener, SecurityProtocol};
 

@@ -137,7 +137,7 @@ pub async fn call(hooks: &TestHooks, method: Method, path: &str, body: &[u8]) ->
             done()
         }
         (Method::Post, path) => {
-            // In a task of its own, so that it ends also if the client goes away.
+            // In a task of its own, so that it is completed even if the client disconnects.
             let (hooks, path, body) = (hooks.clone(), path.to_owned(), body.to_vec());
             let ended = spawn(async move { act(&hooks, &path, &body).await }).await;
             let failed = |_| HookError::Refused("the action failed: this is a bug of the broker".to_owned());

@@ -429,7 +429,7 @@ impl<S: Socket> Connection<S> {
                 self.next = Some(next);
                 break;
             }
-            self.behind = None;
+            self.has_its_turn();
             self.begin(next, context);
             self.turn.requests += 1;
             moved = true;
@@ -455,13 +455,24 @@ impl<S: Socket> Connection<S> {
         !self.wants_room
     }
 
-    /// A client that sends a request behind one that waits for as long as it wishes holds memory for as long.
+    /// A request behind a long poll holds its memory for as long as the client wishes, and so do the bytes that were read
+    /// with it. Until it begins, the connection may have to make room for others.
     fn await_turn_of(&mut self, next: &Request, context: &mut Context<'_>) {
         let Request::Serve { charge, .. } = next else { return };
         let waits = self.beginning.is_some() || !self.owed.is_empty();
         if waits && self.waits_at_will && !self.wants_room {
             let behind = self.behind.get_or_insert_with(|| charge.awaited(self.id));
             behind.moved(0, charge.bytes(), context.waker());
+            self.input.wait_behind(context);
+        } else {
+            self.has_its_turn();
+        }
+    }
+
+    /// The next request waits for its client no longer.
+    fn has_its_turn(&mut self) {
+        if self.behind.take().is_some() {
+            self.input.end_wait();
         }
     }
 

@@ -150,6 +150,17 @@ impl Input {
         self.small_waits.is_shed() || self.large_waits.is_shed()
     }
 
+    /// The bytes in the read buffer wait for as long as the peer wishes.
+    pub(super) fn wait_behind(&mut self, context: &mut Context<'_>) {
+        if self.grown.bytes() > 0 && !self.read.is_empty() {
+            self.small_waits.moved(0, self.grown.bytes(), context.waker());
+        }
+    }
+
+    pub(super) fn end_wait(&mut self) {
+        self.small_waits.settle();
+    }
+
     /// Returns the next complete frame and removes it from the buffer.
     pub(super) fn next(
         &mut self,

@@ -86,12 +86,12 @@ fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
                 }),
             },
             "at-will" => {
-                call.context.has_dropped_request();
+                call.context.note_dropped_request();
                 gate.passed().await;
                 Reply::Now(answer)
             }
             "later-at-will" => {
-                call.context.has_dropped_request();
+                call.context.note_dropped_request();
                 Reply::Later(Box::pin(async move {
                     gate.passed().await;
                     answer

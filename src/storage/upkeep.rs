@@ -19,7 +19,8 @@ pub(super) trait Upkeep: Send + Sync {
     /// Fills the disk for a test, without writing anything, or frees it again.
     fn fill_disk(&self, is_filled: bool);
 
-    /// Looks after a backup beside the running store, which keeps files from being removed: it may not do so for ever.
+    /// Checks a backup that keeps files of the running store from being removed. If it makes no progress, or if the
+    /// disk is full, it loses these files.
     fn look_at_backup(&self);
 
     /// The time for which such a backup has made no progress, if that is a problem.

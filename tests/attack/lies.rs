@@ -26,7 +26,7 @@ const LIES: [&[u8]; 7] = [
     &[0xfe, 0xff, 0xff, 0xff, 0x0f],
     &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
 ];
-/// Everything before it is the broker's, or under no checksum: a batch is refused there in other ways.
+/// The fields before it are set by the broker, or are not covered by the checksum and have checks of their own.
 const ATTRIBUTES_AT: usize = 21;
 const RECORDS_AT: usize = 61;
 const POLL: Duration = Duration::from_millis(100);
@@ -116,7 +116,7 @@ fn of_batches_with_lying_lengths_librdkafka_gets_those_that_it_can_read_and_no_o
         assert_eq!(last.error_code, 0);
         let end = last.base_offset + 2;
         println!("{refused} batches are refused, {end} records are stored");
-        // A lie in the place of a value is none.
+        // In the place of a value a wrong length is only another value, so that batch is stored.
         assert!(refused > 1_000 && end > 10, "{refused} {end}");
 
         let (address, complaints) = (victim.address().to_string(), Complaints::default());

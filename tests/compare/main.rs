@@ -124,7 +124,7 @@ fn settings_of_word(word: &str) -> Vec<(&str, &str)> {
     }
 }
 
-/// So many scripts are played by one broker. Scripts often wait, so several brokers play at a time.
+/// The number of scripts that one broker plays. Scripts often wait, so several brokers play at a time.
 const SCRIPTS_OF_A_BROKER: usize = 16;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,7 +140,7 @@ async fn every_answer_is_kafkas_or_differs_for_a_reason() {
     let mut playing = JoinSet::new();
     let mut wrong = Vec::new();
     let mut unused = plain::rows();
-    // There is one oracle.
+    // There is only one oracle, so it gets all scripts one after the other.
     let at_a_time = if env::var_os("ORACLE").is_some() { usize::MAX } else { SCRIPTS_OF_A_BROKER };
     for (settings, mut scripts) in by_settings {
         while !scripts.is_empty() {

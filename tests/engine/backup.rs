@@ -430,8 +430,8 @@ fn a_broker_that_is_restarted_during_a_backup_makes_it_fail() {
     copy(&source, &target, &mut |_| {}).unwrap();
 }
 
-/// A backup of a store whose clients go on for `minutes` at the moment `at`, while the process of the backup stands still.
-/// Returns whether it was a trouble in each minute, and how the backup ended.
+/// A backup that is suspended for `minutes` before the file `at`, while clients of the store go on. Returns whether it
+/// was a trouble in each minute, the outcome of the backup, and its target.
 fn suspended_at(
     at: &str,
     minutes: i64,
@@ -509,7 +509,7 @@ fn a_backup_that_was_suspended_for_a_while_goes_on() {
         assert_eq!(troubles, [false, true, true, true, true], "{at}");
         copied.unwrap();
         open(&target, Durability::Fsync).unwrap();
-        // What waited for it is removed without another snapshot, and the journal up to it.
+        // The files that waited for it are removed without a new snapshot, and so is the journal of the old snapshots.
         let journal = bytes_in(&source, "data/journal");
         store.housekeep();
         store.run_background();
@@ -557,7 +557,7 @@ fn a_backup_loses_what_it_holds_when_the_disk_of_the_broker_is_full() {
                 assert!(!store.is_full(), "the files that waited were enough");
             }
         });
-        // Without the new files nobody knows why.
+        // Without the new hold files the reason is not stored.
         let expected = if can_create { BackupError::TakenAway } else { BackupError::Restarted };
         assert_eq!(copied.unwrap_err().to_string(), expected.to_string());
         write_on(&store);

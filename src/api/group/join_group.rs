@@ -41,7 +41,7 @@ impl Handler for JoinGroupRequest {
             Ok(group) => group.join(join(self, &ctx)),
             Err(error) => return Reply::Now(fit(refused(error.into(), member_id), version)),
         };
-        ctx.has_dropped_request();
+        ctx.note_dropped_request();
         Reply::later(async move {
             match until_stopped(&ctx, answer).await {
                 Some(Ok(joined)) => {

@@ -44,7 +44,7 @@ impl Handler for SyncGroupRequest {
                 .collect(),
         };
         let answer = group.sync(sync);
-        ctx.has_dropped_request();
+        ctx.note_dropped_request();
         Reply::later(async move {
             match until_stopped(&ctx, answer).await {
                 Some(Ok(synced)) => {

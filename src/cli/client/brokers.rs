@@ -185,7 +185,7 @@ impl<'a> Brokers<'a> {
         mut ask: impl FnMut(&mut Peer) -> CommandOutcome<T>,
     ) -> CommandOutcome<(i32, T)> {
         let begun = Moment::now();
-        when_ready(
+        ask_until_ready(
             self,
             known,
             |brokers| brokers.coordinator(of, key),
@@ -195,7 +195,7 @@ impl<'a> Brokers<'a> {
         )
     }
 
-    /// Waits for a moment, unless the time of the command is over.
+    /// Waits for a moment before the next attempt. Returns `false` at once if the time of the command is over.
     fn may_ask_again(&self, begun: Moment) -> bool {
         let is_in_time = begun.elapsed() < self.session.timeout();
         if is_in_time {
@@ -272,7 +272,7 @@ impl<'a> Brokers<'a> {
 
 /// Asks a coordinator again while it is only starting, and looks it up again if it has moved. In a new cluster the first
 /// question about a coordinator creates its topic, which takes the brokers a moment.
-fn when_ready<C, T>(
+fn ask_until_ready<C, T>(
     context: &mut C,
     known: Option<i32>,
     look_up: impl Fn(&mut C) -> CommandOutcome<i32>,
@@ -371,7 +371,7 @@ mod tests {
     ) -> (Vec<i32>, (i32, i16)) {
         let (codes, coordinators) = (codes.to_vec(), coordinators.to_vec());
         let mut cluster = Cluster { codes, coordinators, asked: Vec::new() };
-        let last = when_ready(
+        let last = ask_until_ready(
             &mut cluster,
             known,
             |cluster| Ok(cluster.coordinators.remove(0)),

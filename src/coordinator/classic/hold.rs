@@ -1,5 +1,5 @@
 //! A member whose connection is held back cannot send anything (rule C18). That time does not count for its session. A
-//! rebalance waits for it until it could have joined afterwards, also one that begins later. Nothing is stored.
+//! rebalance, also one that begins meanwhile, waits until the member could have joined afterwards. Nothing is stored.
 
 use std::time::Duration;
 

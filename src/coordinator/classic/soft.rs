@@ -18,7 +18,7 @@ pub struct Soft {
     /// The end of each member's session. A member that waits for an answer has none, because it
     /// cannot send heartbeats. A newcomer has one even then: it may be gone without knowing its id.
     pub(super) sessions: Deadlines<MemberId>,
-    /// Until when members are held back, and cannot send anything.
+    /// The end of the time in which a member is held back and cannot send anything.
     pub(super) held: BTreeMap<MemberId, Duration>,
     /// Members whose JoinGroup is waiting; only in [`Phase::PreparingRebalance`].
     pub(super) joining: BTreeMap<MemberId, Joining>,

@@ -38,6 +38,7 @@ impl Certificate {
         };
         let is_authority = match parsed.basic_constraints() {
             Ok(Some(constraints)) => constraints.value.ca,
+            // One of version 3 does say, for Java; rustls would accept what it issues.
             Ok(None) => parsed.version() != X509Version::V3,
             Err(_) => true,
         };

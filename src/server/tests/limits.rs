@@ -295,6 +295,48 @@ async fn a_request_behind_one_that_waits_makes_room_for_one_that_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bytes_behind_a_small_request_behind_one_that_waits_make_room_for_a_request_that_does_not() {
+    let stage = budgets(41 << 10, 256 << 10);
+    let gate = Gate::new();
+    let mut hoarders = Vec::new();
+    for size in [15_000, 15_000, 5_000, 5_000, 5_000] {
+        let mut hoarder = stage.connect();
+        // The read buffer grows for the first one.
+        let first = large(ORDINARY, "at-will", &gate, size);
+        let (begun, rest) = first.split_at(3_000);
+        hoarder.send(begun).await;
+        settle().await;
+        hoarder.send(&[rest, &ask(ORDINARY, 2, "now", &gate), &promise(ORDINARY, 10_000)].concat()).await;
+        settle().await;
+        hoarders.push(hoarder);
+    }
+    assert!(stage.shared.requests.small.held() > 30_000);
+    let mut good = stage.connect();
+    good.send(&large(ORDINARY, "now", &Gate::new(), 14 << 10)).await;
+    assert_eq!(good.answer().await.0, 1);
+    assert_eq!(hoarders.remove(0).end().await, End::MadeRoom);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waited_behind_another_and_now_waits_for_the_broker_is_not_taken_for_a_hoarder() {
+    let stage = budgets(20 << 10, 256 << 10);
+    let gate = Gate::new();
+    let mut first = stage.connect();
+    first.send(&ask(ORDINARY, 1, "at-will", &gate)).await;
+    first.send(&large(ORDINARY, "now", &Gate::new(), 15_000)).await;
+    pass(Duration::from_secs(10)).await;
+    let others = stage.shared.answers.charge_at_once(1 << 40);
+    gate.open();
+    assert_eq!(first.answer().await.0, 1);
+    let mut second = stage.connect();
+    second.send(&large(ORDINARY, "now", &Gate::new(), 14 << 10)).await;
+    pass(Duration::from_secs(10)).await;
+    drop(others);
+    assert_eq!(first.answer().await.0, 1);
+    assert_eq!(second.answer().await.0, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_behind_one_that_the_broker_lets_wait_is_not_taken_for_a_hoarder() {
     let stage = budgets(20 << 10, 256 << 10);
     let (gate, behind) = (Gate::new(), Gate::new());

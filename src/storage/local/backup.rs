@@ -7,9 +7,9 @@
 //! the length that the journal gives it.
 //!
 //! **Effect on the broker.** It goes on. While the first two are copied, it keeps its old snapshots and with them its journal.
-//! Until all segments are copied it keeps those that retention or compaction replaced, and deleted topics in the trash
-//! (`hold.rs`), but not for a backup that makes no progress, and not on a full disk. The directory of a stopped broker is
-//! locked instead.
+//! Until all segments are copied, it keeps those that retention deleted or compaction replaced, and deleted topics in
+//! the trash (`hold.rs`), but not for a backup that makes no progress, and not on a full disk. The directory of a
+//! stopped broker is locked instead.
 //!
 //! **A backup that dies** leaves a directory that no start accepts: it has `backup.unfinished` from the first moment until
 //! all of it is durable, and a start on trial (on an overlay in memory) has reached the last entry.
@@ -34,6 +34,8 @@ use crate::types::TopicId;
 
 /// The number of bytes that are copied at a time.
 const CHUNK: u64 = 1 << 20;
+/// The number of bytes after which a copy is synced. A backup shows no progress during a sync, so a sync has to be short.
+const SYNC_EVERY: u64 = 64 << 20;
 const JOURNAL: &str = "journal";
 const SNAPSHOT: &str = "snapshot";
 const TOPICS: &str = "topics";
@@ -67,7 +69,8 @@ pub enum BackupError {
         wanted: u64,
         free: u64,
     },
-    /// The broker was restarted meanwhile and may have removed files that were not copied yet.
+    /// The broker was restarted meanwhile, or took the files away and could not store that. It may have removed files that
+    /// were not copied yet.
     Restarted,
     /// The broker took the files away that it kept for the backup, and may have removed them.
     TakenAway,
@@ -90,7 +93,10 @@ impl fmt::Display for BackupError {
             BackupError::NoRoom { to, wanted, free } => {
                 write!(f, "{} has room for {free} bytes, and the backup takes {wanted}", to.display())
             }
-            BackupError::Restarted => write!(f, "the broker was restarted during the backup: make it again"),
+            BackupError::Restarted => write!(
+                f,
+                "the broker was restarted during the backup, or has removed files that it kept for it: make it again"
+            ),
             BackupError::TakenAway => write!(
                 f,
                 "the broker has taken away the files that it kept for the backup, because the backup made no progress \
@@ -140,9 +146,9 @@ pub fn back_up(from: FsDir<'_>, to: FsDir<'_>, before: &mut dyn FnMut(&Path)) ->
     let claim = Claim::of(from)?;
     begin(to)?;
     let mut copy = Copy { from, to, before, claim, bytes: 0 };
-    // Files that are missing because the claim is lost are not damaged.
+    // A lost claim is the reason to report: files that are missing because of it are no damage.
     let copied = copy.everything(&owner).map_err(|error| copy.claim.check(from).err().unwrap_or(error));
-    // The broker does not have to wait for the start on trial.
+    // The start on trial needs nothing of the broker, which can remove its files meanwhile.
     drop(copy);
     let finished = copied.and_then(|backup| {
         let out_of_service = finish(to, &meta, backup.entry)?;
@@ -417,7 +423,7 @@ impl Copy<'_> {
         let len = source.len().map_err(failed(from))?;
         let len = most.map_or(len, |most| most.min(len));
         let target = self.to.fs.open(to, Open::WriteOrNew).map_err(failed(to))?;
-        let mut at = 0;
+        let (mut at, mut synced) = (0, 0);
         while at < len {
             let bytes = read(source, at, (len - at).min(CHUNK)).map_err(failed(from))?;
             if bytes.is_empty() {
@@ -425,6 +431,10 @@ impl Copy<'_> {
             }
             target.write_at(&[IoSlice::new(&bytes)], at).map_err(failed(to))?;
             at += bytes.len() as u64;
+            if at - synced >= SYNC_EVERY {
+                target.sync_data().map_err(failed(to))?;
+                synced = at;
+            }
             self.claim.show_progress();
         }
         target.sync_data().map_err(failed(to))?;

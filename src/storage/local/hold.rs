@@ -9,8 +9,8 @@
 //! the holds count: it is zero until recovery is over, and a backup at whose end there is another id has failed.
 //!
 //! A backup that is suspended would keep its locks for ever. So it shows its progress in `topics.hold`, and a broker
-//! takes the files away from one that makes none ([`Watch`]): it gives the file another id and makes both files anew, so
-//! that nobody else finds the old locks.
+//! takes the files away from one that makes none ([`Watch`]): it writes another id into the file and creates both files
+//! anew, so that the next backup does not meet the old locks.
 
 mod watch;
 
@@ -30,7 +30,7 @@ const NO_START: Uuid = Uuid([0; 16]);
 struct Content {
     /// The start from which holds count.
     start: Uuid,
-    /// The start from which the hold counted that the broker took away last.
+    /// The id in `start` before the broker last took the files away from a backup.
     taken_away: Uuid,
     progress: u64,
 }
@@ -45,7 +45,7 @@ impl Content {
             read => read?,
         };
         let mut whole = [0; Content::BYTES];
-        // A shorter file is as empty as a full disk left it.
+        // A full disk may have left the file empty or short: the rest counts as zeros.
         let read = bytes.len().min(whole.len());
         whole[..read].copy_from_slice(&bytes[..read]);
         let part = |at: usize| Uuid(*whole[at..].first_chunk().expect("both ids are in the content"));
@@ -97,7 +97,7 @@ fn stop(fs: &dyn Fs, root: &Path, taken_away: Uuid) -> io::Result<()> {
 
 /// After recovery: holds count from now on.
 pub(super) fn announce(fs: &dyn Fs, root: &Path, start: Uuid) -> io::Result<()> {
-    // Both files exist from here on: on a full disk none can be created, and files have to be removed.
+    // Made before they are needed: on a full disk, where files have to be removed, they could not be created.
     begin(fs, root, start, NO_START)
 }
 
@@ -106,8 +106,8 @@ fn begin(fs: &dyn Fs, root: &Path, start: Uuid, taken_away: Uuid) -> io::Result<
     Content { start, taken_away, progress: 0 }.write(fs, root)
 }
 
-/// Takes all files away from the backup that holds them: it finds out at its next check, and nothing was removed before
-/// that. Later holds count from `next` on. May be repeated after an error.
+/// Takes all files away from the backup that holds them. The id changes before anything can be removed, so the next
+/// check of the backup fails. Later holds count from `next` on. May be repeated after an error.
 pub(super) fn take_away(fs: &dyn Fs, root: &Path, next: Uuid) -> io::Result<()> {
     let of = Content::read(fs, root)?;
     let of = of.map_or(NO_START, |of| if of.start == NO_START { of.taken_away } else { of.start });
@@ -167,7 +167,7 @@ pub(super) struct Hold {
 pub(super) enum Standing {
     /// Nothing was removed since it was taken.
     Counts,
-    /// The broker was restarted.
+    /// The broker was restarted, or took the files away and could not store that.
     Restarted,
     /// The broker needed the space, or the backup made no progress.
     TakenAway,
@@ -194,7 +194,7 @@ impl Hold {
         let locks = (fs.lock(&HeldFiles::Topics.path(root))?, fs.lock(&HeldFiles::Journal.path(root))?);
         let (Some(topics), Some(journal)) = locks else { return Ok(Err(NoHold::Taken)) };
         let hold = Hold { start, file, progress, journal: Some(journal), _topics: topics };
-        // Only then the locks are those of the files in their place.
+        // If the id has changed, the locks may be those of files that were removed.
         Ok(if hold.standing(fs, root)? == Standing::Counts { Ok(hold) } else { Err(NoHold::NotServing) })
     }
 

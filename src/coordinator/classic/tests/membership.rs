@@ -610,7 +610,7 @@ fn c18_a_rebalance_waits_for_a_member_that_was_held_back_before_it_began() {
 }
 
 #[test]
-fn c18_a_rebalance_does_not_wait_for_a_member_that_was_held_back_until_it_began() {
+fn c18_a_rebalance_does_not_wait_for_a_member_whose_hold_is_over_when_it_begins() {
     let hasty = |join| Join { rebalance_timeout: Duration::from_secs(5), ..join };
     let (mut play, members) = Play::stable(vec![hasty(newcomer("a")), hasty(newcomer("b"))]);
     play.decide(Command::Hold { member: members[1].clone(), time: Duration::from_secs(3) });

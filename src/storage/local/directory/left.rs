@@ -15,11 +15,13 @@ use crate::types::IgnorePoison;
 #[derive(Default)]
 pub(super) struct Leftovers {
     segments: Vec<Arc<Segment>>,
+    /// Directories wait in the trash.
     in_trash: bool,
+    /// Snapshots that are not needed any more wait.
     snapshots: bool,
     /// It was logged that they wait for a backup.
     is_noted: bool,
-    /// They could not be taken away from it completely.
+    /// Taking them away from the backup failed halfway; it is tried again.
     is_half_taken: bool,
     watch: Watch,
 }
@@ -47,8 +49,9 @@ impl Directory {
             left.note_hold();
             return Ok(0);
         };
-        self.left().snapshots = false;
-        snapshot::trim(&*self.fs, &self.snapshots())
+        let trimmed = snapshot::trim(&*self.fs, &self.snapshots());
+        self.left().snapshots = trimmed.is_err();
+        trimmed
     }
 
     /// Removes the files of segments. Files that cannot be removed, or that a backup holds, are kept for
@@ -102,7 +105,7 @@ impl Directory {
         }
         let trimmed = self.trim_snapshots();
         if let Err(error) = &trimmed {
-            tracing::warn!(%error, "cannot remove old snapshots; the next snapshot tries it again");
+            tracing::warn!(%error, "cannot remove old snapshots; it is tried again");
         }
         trimmed.ok().filter(|oldest| *oldest > 0)
     }
@@ -134,7 +137,7 @@ impl Directory {
             }
             Err(error) => tracing::warn!(%error, "cannot take files away from a backup; it is tried again"),
         }
-        // Also after an error: if only the new files are missing, nobody holds anything any more.
+        // Also after an error: if only the new hold files could not be made, the backup holds nothing any more.
         true
     }
 

@@ -128,7 +128,7 @@ impl Engine {
         }
     }
 
-    /// Gives up the journal up to the oldest snapshot at once: on a full disk no round may come that releases its files.
+    /// Releases the journal up to the oldest snapshot at once: on a full disk there may be no further round to do it.
     pub fn release_journal(&mut self, oldest: u64) {
         self.journal.trim(oldest + 1);
         if let Some(job) = self.journal.prepare() {
