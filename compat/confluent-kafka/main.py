@@ -223,8 +223,12 @@ class ConfluentKafka(client.Client):
             config |= {'enable.idempotence': True, 'batch.num.messages': 50}
         producer, delivered = produced({**broker(access), **config}, topic, records, partition)
         # The thread of a new producer of version 1.8 sometimes never takes its first record, against Apache Kafka 4.4, too (2 of
-        # 800 producers). Nothing was sent then.
+        # 800 producers). Its records are given up before others are sent in their place: it may only have been slow.
         while not NEW and not emptied(producer, 20) and not delivered:
+            producer.purge(in_flight=False)
+            until('no message is left in the queue', lambda: producer.flush(1) == 0)
+            if not all(error and error.code() == KafkaError._PURGE_QUEUE for error, _ in delivered):
+                break
             STUCK.append(producer)
             producer, delivered = produced({**broker(access), **config}, topic, records, partition)
         # Version 2 raises the error of a callback only at the end of a flush.
