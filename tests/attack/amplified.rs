@@ -1,5 +1,12 @@
 //! Small requests with large answers.
 
+use jackdaw::protocol::messages::describe_acls_request::DescribeAclsRequest;
+use jackdaw::protocol::messages::list_groups_request::ListGroupsRequest;
+use jackdaw::protocol::messages::metadata_request::MetadataRequest;
+use jackdaw::protocol::{Request, Writer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
 use crate::amplify::{Attack, every_array};
 use crate::counting::Watch;
 use crate::victim::{MEMORY, MIB, MOST, Victim, alone, framed, play, read_all, unread};
@@ -62,27 +69,62 @@ fn many_clients_that_request_everything_and_read_late_hold_no_more_than_answers_
     const ANSWERS: usize = 2 * MIB;
     /// The memory for the answers, and for everything else.
     const BOUND: usize = ANSWERS + 4 * MIB;
-    const CLIENTS: usize = 8;
+    const CLIENTS: usize = 9;
     /// More than the kernel keeps for a connection.
     const ASKED: usize = 7 * MIB;
     alone(async {
         let answers = ANSWERS.to_string();
-        let victim = Victim::with(&[("jackdaw.answer.max.bytes", &answers)]).await;
+        let victim = Victim::furnished_with(&[("jackdaw.answer.max.bytes", &answers)]).await;
         victim.node.topic("wide", 20_000).await;
-        let request = framed(3, 12, b"\0\x01\x01\0");
-        let answer = play(victim.address(), request.clone().into()).await.expect("it is answered");
-        let asked = ASKED / answer;
+        let mut lists = Vec::new();
+        for attack in long_lists() {
+            let request = framed(attack.key, attack.version, &attack.body);
+            let answer = play(victim.address(), request.clone().into()).await.expect("it is answered");
+            assert!(answer > 10_000, "{} tells {answer} bytes", attack.name);
+            let asked = ASKED / answer;
+            lists.push((request.repeat(asked), asked * (answer + 4)));
+        }
         let watch = Watch::new();
-        let mut clients = Vec::new();
-        for _ in 0..CLIENTS {
-            clients.push(unread(victim.address(), &request.repeat(asked)).await);
+        let mut idle = Vec::new();
+        for (requests, _) in lists.iter().cycle().take(CLIENTS) {
+            idle.push(unread(victim.address(), requests).await);
         }
         victim.serves_a_good_client().await;
-        // By the time the last one has everything, the others have had their turns.
-        let last = clients.pop().expect("there are some");
-        read_all(last, asked * (answer + 4)).await;
+        // By the time another client has everything, the others have had their turns.
+        for (requests, answers) in lists {
+            let mut reader = TcpStream::connect(victim.address()).await.expect("the broker listens");
+            reader.write_all(&requests).await.expect("the broker reads");
+            read_all(reader, answers).await;
+        }
         let cost = watch.most();
-        println!("{cost:>10} {asked} times {answer} bytes for each of {CLIENTS}");
+        println!("{cost:>10} bytes for {CLIENTS} clients");
         assert!(cost < BOUND, "{cost} bytes");
     });
+}
+
+/// Requests with the longest answers.
+fn long_lists() -> Vec<Attack> {
+    const ANY: i8 = 1;
+    let acls = DescribeAclsRequest {
+        resource_type_filter: ANY,
+        resource_name_filter: None,
+        pattern_type_filter: ANY,
+        principal_filter: None,
+        host_filter: None,
+        operation: ANY,
+        permission_type: ANY,
+        ..Default::default()
+    };
+    vec![
+        list(12, MetadataRequest { topics: None, ..Default::default() }),
+        list(5, ListGroupsRequest::default()),
+        list(3, acls),
+    ]
+}
+
+fn list<M: Request>(version: i16, message: M) -> Attack {
+    let mut body = Writer::new();
+    message.encode(&mut body, version).expect("it can be written");
+    let name = format!("key {} v{version}", M::KEY);
+    Attack { name, key: M::KEY, version, body: body.into_bytes().to_vec() }
 }

@@ -5,6 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use jackdaw::protocol::messages::alter_client_quotas_request::{
+    AlterClientQuotasRequest, EntityData, EntryData, OpData,
+};
+use jackdaw::protocol::messages::alter_user_scram_credentials_request::{
+    AlterUserScramCredentialsRequest, ScramCredentialUpsertion,
+};
+use jackdaw::protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
 use jackdaw::protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
 use jackdaw::protocol::messages::offset_commit_request::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -67,9 +74,15 @@ impl Victim {
     }
 
     /// With things to tell of: 1,000 topics, 2,000 groups, and a group `g` whose offset of `t` has a long
-    /// text and whose member says a lot.
+    /// text and whose member says a lot; access control lists, quotas, and users with passwords.
     pub async fn start_furnished() -> Victim {
-        let victim = Victim::start().await;
+        Victim::furnished_with(&[]).await
+    }
+
+    pub async fn furnished_with(settings: &[(&str, &str)]) -> Victim {
+        let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+        let rights = [("authorizer.class.name", authorizer), ("super.users", "User:ANONYMOUS")];
+        let victim = Victim::with(&[&rights, settings].concat()).await;
         for topic in 0..1000 {
             victim.node.topic(&format!("a-topic-with-a-longer-name-{topic}"), 2).await;
         }
@@ -95,6 +108,7 @@ impl Victim {
             ..Default::default()
         };
         assert_eq!(client.call(3, sync).await.error_code, 0);
+        furnish_rights(&mut client).await;
         victim
     }
 
@@ -121,6 +135,57 @@ impl Victim {
         self.serves_a_good_client().await;
         most
     }
+}
+
+/// 2,000 access control lists, of which 200 are about `t`, and quotas and passwords of 500 users.
+async fn furnish_rights(client: &mut Client) {
+    const TOPIC: i8 = 2;
+    const LITERAL: i8 = 3;
+    const READ: i8 = 3;
+    const ALLOW: i8 = 3;
+    for some in (0..2000).collect::<Vec<_>>().chunks(500) {
+        let creation = |nth: &i32| AclCreation {
+            resource_type: TOPIC,
+            resource_name: if nth % 10 == 0 {
+                "t".to_owned()
+            } else {
+                format!("a-topic-with-a-longer-name-{nth}")
+            },
+            resource_pattern_type: LITERAL,
+            principal: format!("User:a-user-with-a-longer-name-{nth}"),
+            host: "*".to_owned(),
+            operation: READ,
+            permission_type: ALLOW,
+            ..Default::default()
+        };
+        let creations = some.iter().map(creation).collect();
+        let made = client.call(3, CreateAclsRequest { creations, ..Default::default() }).await;
+        assert!(made.results.iter().all(|result| result.error_code == 0), "{made:?}");
+    }
+    let user = |nth| format!("a-user-with-a-longer-name-{nth}");
+    let entry = |nth| EntryData {
+        entity: vec![EntityData {
+            entity_type: "user".to_owned(),
+            entity_name: Some(user(nth)),
+            ..Default::default()
+        }],
+        ops: vec![OpData { key: "producer_byte_rate".to_owned(), value: 1e6, ..Default::default() }],
+        ..Default::default()
+    };
+    let entries = (0..500).map(entry).collect();
+    let altered = client.call(1, AlterClientQuotasRequest { entries, ..Default::default() }).await;
+    assert!(altered.entries.iter().all(|entry| entry.error_code == 0), "{altered:?}");
+    let upsertion = |nth| ScramCredentialUpsertion {
+        name: user(nth),
+        mechanism: 1,
+        iterations: 4096,
+        salt: Bytes::from_static(&[7; 16]),
+        salted_password: Bytes::from_static(&[7; 32]),
+        ..Default::default()
+    };
+    let upsertions = (0..500).map(upsertion).collect();
+    let altered = client.call(0, AlterUserScramCredentialsRequest { upsertions, ..Default::default() }).await;
+    assert!(altered.results.iter().all(|result| result.error_code == 0), "{altered:?}");
 }
 
 /// A connection whose kernel keeps little for it, with requests that wait to be answered.
