@@ -333,7 +333,7 @@ const OTHERS: &[Row] = &[
     ),
     text("jackdaw.log.format", "text")
         .one_of(&["text", "json"])
-        .doc("The format of log lines: `text` for people, or `json` with one object per line."),
+        .doc("The format of log lines: `text` for people, or `json` with one object per line. Text has colours on a terminal, unless `NO_COLOR` is set."),
     text("jackdaw.cluster.id", "").doc(
         "The cluster id of a new data directory, any word of at most 255 bytes; an existing one must have it. Empty \
          means a random one. The environment variable is `CLUSTER_ID`.",

@@ -39,12 +39,12 @@ impl BrokerSettings {
             if value(before) == value(now) || (now.is_none() && before.is_some_and(is_of_the_program)) {
                 continue;
             }
-            if row.change != Change::Dynamic {
-                waiting.push(row.name);
-                continue;
-            }
             if let Some(Err(error)) = now.map(|now| row.read(&now.value)) {
                 refused.push(error.hiding_provided(written));
+                continue;
+            }
+            if row.change != Change::Dynamic {
+                waiting.push(row.name);
                 continue;
             }
             given.replace(row.name, now.cloned());
@@ -65,6 +65,14 @@ impl BrokerSettings {
             } else if !is_same && !waiting.contains(&row.name) {
                 waiting.push(row.name);
             }
+        }
+        if refused.is_empty()
+            && !waiting.is_empty()
+            && let Err(error) = BrokerSettings::load(written.clone())
+        {
+            // Nothing takes effect at the next start, because the broker would not start.
+            waiting.clear();
+            refused.push(error);
         }
         match self.given_anew(given) {
             Ok(settings) => Reloaded { settings, changed, waiting, refused },

@@ -667,6 +667,22 @@ fn a_wrong_value_that_is_read_again_changes_nothing_and_others_do() {
 }
 
 #[test]
+fn values_with_which_the_broker_would_not_start_are_refused_when_they_are_read_again() {
+    let before = BrokerSettings::load(in_a_file(&[("num.partitions", "2")])).unwrap();
+    let reloaded = |set: &[(&str, &str)]| {
+        let Reloaded { waiting, refused, .. } = before.reloaded(&in_a_file(set));
+        (waiting, refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    };
+    let (waiting, refused) = reloaded(&[("num.partitions", "abc")]);
+    assert_eq!(waiting, [""; 0]);
+    assert!(refused.contains("num.partitions"), "{refused}");
+    let (waiting, refused) = reloaded(&[("num.partitions", "3"), ("listeners", "nonsense")]);
+    assert_eq!(waiting, [""; 0]);
+    assert!(refused.contains("nonsense"), "{refused}");
+    assert_eq!(reloaded(&[("num.partitions", "3")]), (vec!["num.partitions"], String::new()));
+}
+
+#[test]
 fn settings_altered_over_the_wire_precede_those_that_are_read_again() {
     let before = BrokerSettings::load(in_a_file(&[("max.connections", "7")])).unwrap();
     let altered = Altered { cluster: overrides(&[("max.connections", "9")]), ..Altered::default() };
