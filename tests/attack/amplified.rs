@@ -113,7 +113,6 @@ fn long_lists() -> Vec<Attack> {
         host_filter: None,
         operation: ANY,
         permission_type: ANY,
-        ..Default::default()
     };
     vec![
         list(12, MetadataRequest { topics: None, ..Default::default() }),

@@ -156,21 +156,15 @@ async fn furnish_rights(client: &mut Client) {
             host: "*".to_owned(),
             operation: READ,
             permission_type: ALLOW,
-            ..Default::default()
         };
         let creations = some.iter().map(creation).collect();
-        let made = client.call(3, CreateAclsRequest { creations, ..Default::default() }).await;
+        let made = client.call(3, CreateAclsRequest { creations }).await;
         assert!(made.results.iter().all(|result| result.error_code == 0), "{made:?}");
     }
     let user = |nth| format!("a-user-with-a-longer-name-{nth}");
     let entry = |nth| EntryData {
-        entity: vec![EntityData {
-            entity_type: "user".to_owned(),
-            entity_name: Some(user(nth)),
-            ..Default::default()
-        }],
+        entity: vec![EntityData { entity_type: "user".to_owned(), entity_name: Some(user(nth)) }],
         ops: vec![OpData { key: "producer_byte_rate".to_owned(), value: 1e6, ..Default::default() }],
-        ..Default::default()
     };
     let entries = (0..500).map(entry).collect();
     let altered = client.call(1, AlterClientQuotasRequest { entries, ..Default::default() }).await;
@@ -181,7 +175,6 @@ async fn furnish_rights(client: &mut Client) {
         iterations: 4096,
         salt: Bytes::from_static(&[7; 16]),
         salted_password: Bytes::from_static(&[7; 32]),
-        ..Default::default()
     };
     let upsertions = (0..500).map(upsertion).collect();
     let altered = client.call(0, AlterUserScramCredentialsRequest { upsertions, ..Default::default() }).await;
