@@ -29,17 +29,29 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
 out=$(realpath "$out")
 
-# take BINARY TO: strips and checks it.
+# take BINARY TO: checks it, and has it run if this machine can.
 take() {
-  install -m 755 "$1" "$2"
-  case $target in
-    "$(uname -m)"-*) strip "$2"
-      [ "$("$2" --version)" = "jackdaw $VERSION" ] || { echo "$1 is not version $VERSION" >&2; return 1; } ;;
-  esac
   local size
+  install -m 755 "$1" "$2"
   size=$(stat -c %s "$2")
   [ "$size" -le "$limit" ] || { echo "$1 has $size bytes, more than $limit" >&2; return 1; }
   echo "$2 has $size bytes" >&2
+  [ "$machine" = "$(uname -m)" ] || return 0
+  [ "$("$2" --version)" = "jackdaw $VERSION" ] || { echo "$1 is not version $VERSION" >&2; return 1; }
+  case $2 in *-full) greet "$2" ;; esac
+}
+
+# greet COMMAND…: writes a record to a broker that is this command, and reads it with this command.
+greet() {
+  local address read
+  coproc BROKER { exec "$@" --ephemeral --listen 127.0.0.1:0 --stop-on-eof --log-level warn; }
+  IFS= read -r -u "${BROKER[0]}" address
+  address=${address#* is ready at } address=${address%%,*}
+  echo hello | "$@" produce greetings --bootstrap "$address"
+  read=$("$@" consume greetings --bootstrap "$address" --until-end)
+  exec {BROKER[1]}>&-
+  wait "$BROKER_PID"
+  [ "$read" = hello ] || { echo "not the message that was written: $read" >&2; return 1; }
 }
 
 own=$(uname -m)-unknown-linux-musl
