@@ -24,8 +24,8 @@ use crate::kernel::group::{Change, MemberId};
 use crate::kernel::offsets::Offsets;
 use crate::time::{self, Clock};
 
-/// The resolution of timers. A finer one would only cost CPU time.
-const TIMER_GRAIN: Duration = Duration::from_millis(10);
+/// The resolution of timers, which is Kafka's: a session ends as early as there.
+const TIMER_GRAIN: Duration = Duration::from_millis(1);
 
 /// The longest string of the protocol, less the unique part of a member id.
 const MEMBER_NAME_MAX: usize = 32_767 - "-00000000-0000-0000-0000-000000000000".len();

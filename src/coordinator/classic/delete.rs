@@ -1,10 +1,13 @@
 //! DeleteGroups: removes a group without members, with its offsets.
 
 use super::step::Step;
+use super::tick;
 use crate::coordinator::group::{Delete, GroupError, GroupRequest};
 use crate::kernel::group::GroupRecord;
 
 pub(super) fn decide(step: &mut Step, request: GroupRequest<Delete>) {
+    // A session that has ended holds no group, also if its timer is about to fire.
+    tick::decide(step);
     let answer = delete(step, GroupRecord::Deleted);
     step.answer(request.reply, answer);
 }

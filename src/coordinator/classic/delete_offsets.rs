@@ -2,11 +2,14 @@
 
 use super::step::Step;
 use super::subscription::{self, CONSUMER};
+use super::tick;
 use crate::coordinator::group::{DeleteOffsets, Each, GroupError, GroupRequest, OffsetToDelete};
 use crate::kernel::offsets::OffsetChange;
 use crate::types::TopicPartition;
 
 pub(super) fn decide(step: &mut Step, request: GroupRequest<DeleteOffsets>) {
+    // The subscriptions of members whose sessions have ended do not count, also if their timer is about to fire.
+    tick::decide(step);
     let answer = delete(step, &request.body.0);
     step.answer(request.reply, answer);
 }

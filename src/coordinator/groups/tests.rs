@@ -472,6 +472,26 @@ fn a_stalled_journal_costs_no_member_its_place() {
     assert_eq!(now(stage.groups.heartbeat("g", beat(&member, 1))), Err(GroupError::UnknownMember));
 }
 
+#[tokio::test(start_paused = true)]
+async fn sessions_end_on_time_also_shortly_after_one_another() {
+    let stage = Stage::new(rules());
+    let (first, second) = (stage.with_member("first"), stage.with_member("second"));
+    let pass = |time: Duration| stage.clock.turn(time);
+    now(stage.groups.heartbeat("first", beat(&first, 1))).unwrap();
+    pass(Duration::from_millis(3));
+    now(stage.groups.heartbeat("second", beat(&second, 1))).unwrap();
+    let states = || ["first", "second"].map(|name| stage.groups.runtime.peek(name, Group::state).unwrap());
+
+    let groups = stage.groups.clone();
+    tokio::spawn(async move { groups.run().await });
+    pass(Duration::from_millis(9_997));
+    time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(states(), [GroupState::Empty, GroupState::Stable]);
+    pass(Duration::from_millis(3));
+    time::sleep(Duration::from_millis(3)).await;
+    assert_eq!(states(), [GroupState::Empty, GroupState::Empty]);
+}
+
 #[test]
 fn m7_once_the_journal_has_failed_no_group_is_served() {
     let stage = Stage::new(rules());

@@ -126,6 +126,28 @@ fn a_group_with_members_is_not_deleted_and_one_without_goes_with_its_offsets() {
 }
 
 #[test]
+fn a_member_whose_session_has_ended_holds_neither_its_group_nor_its_offsets_although_its_timer_is_late() {
+    let left_alone = || {
+        let (mut play, members) = Play::stable(vec![static_newcomer("i")]);
+        play.commit(by(&members[0], 1, vec![offset(0, 5)])).unwrap().remove(0).unwrap();
+        play.now += Duration::from_millis(9_999);
+        play
+    };
+    let mut play = left_alone();
+    assert_eq!(play.delete(), Err(GroupError::NotEmpty));
+    play.now += Duration::from_millis(1);
+    assert_eq!(play.delete(), Ok(()));
+    assert!(!play.group.exists());
+
+    let mut play = left_alone();
+    let read = (TopicPartition::new(TOPIC, 0), "t");
+    assert_eq!(play.delete_offsets(&[read]), Ok(vec![Err(GroupError::SubscribedToTopic)]));
+    play.now += Duration::from_millis(1);
+    assert_eq!(play.delete_offsets(&[read]), Ok(vec![Ok(())]));
+    assert_eq!((committed(&play, 0), play.group.state()), (None, GroupState::Empty));
+}
+
+#[test]
 fn offsets_of_topics_that_members_read_are_not_deleted() {
     let (mut play, members) = Play::stable(vec![newcomer("a")]);
     play.commit(by(&members[0], 1, vec![offset(0, 5), offset(1, 5)])).unwrap();
