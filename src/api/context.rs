@@ -70,7 +70,7 @@ impl Context {
     ) -> Context {
         let metered = services.store.quotas_if_any().map(|quotas| {
             let (throttles, settings) = (&services.throttles, services.settings());
-            Arc::new(RequestMeter::new(throttles, quotas, settings, &connection, client_id.as_deref(), size))
+            Arc::new(RequestMeter::new(throttles, &quotas, settings, &connection, client_id.as_deref(), size))
         });
         Context {
             metered,

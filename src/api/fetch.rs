@@ -7,6 +7,7 @@
 
 pub mod session;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,19 +73,31 @@ impl Handler for FetchRequest {
         if isolation.is_none() && poll.readings.iter().any(PartitionRead::is_of_something) {
             return Reply::Now(refuse(self));
         }
-        // The poll may wait for long, and has copied all that it needs of the request.
-        drop(self);
+        let begun = Moment::now();
+        poll.read(&ctx).await;
+        if poll.is_enough() {
+            poll.list_aborted().await;
+            return Reply::Now(answer(poll, plan, &ctx));
+        }
+        // The poll may wait for long. It has copied all that it needs of the request, and the rest of its work takes much
+        // less memory than this.
         ctx.note_dropped_request();
-        poll.run(&ctx).await;
-        poll.list_aborted().await;
-        let held = match ctx.metered.as_ref().map(|metered| metered.fetch(poll.answer_bytes())) {
-            None | Some(Fetched::InTime) => Duration::ZERO,
-            Some(Fetched::AndHeld(held)) => held,
-            Some(Fetched::Instead(held)) => return Reply::Now(throttled(&plan, held)),
-        };
-        let answer = close(poll, plan, &ctx);
-        Reply::Now(FetchResponse { throttle_time_ms: throttle::ms(held), ..answer })
+        Reply::later(async move {
+            poll.wait(begun, &ctx).await;
+            poll.list_aborted().await;
+            answer(poll, plan, &ctx)
+        })
     }
+}
+
+/// The response to a poll that is over.
+fn answer(poll: Poll, plan: Plan, ctx: &Context) -> FetchResponse {
+    let held = match ctx.metered.as_ref().map(|metered| metered.fetch(poll.answer_bytes())) {
+        None | Some(Fetched::InTime) => Duration::ZERO,
+        Some(Fetched::AndHeld(held)) => held,
+        Some(Fetched::Instead(held)) => return throttled(&plan, held),
+    };
+    FetchResponse { throttle_time_ms: throttle::ms(held), ..close(poll, plan, ctx) }
 }
 
 /// Determines the partitions of the request.
@@ -214,10 +227,8 @@ impl Poll {
         }
     }
 
-    /// Reads until there is enough.
-    async fn run(&mut self, ctx: &Context) {
-        let begun = Moment::now();
-        self.read(ctx).await;
+    /// Reads on until there is enough, or the time is over.
+    async fn wait(&mut self, begun: Moment, ctx: &Context) {
         while !self.is_enough() {
             // A new waiter for each round: unchanged partitions still have the old one.
             let waiter = Waiter::new();
@@ -230,19 +241,28 @@ impl Poll {
             if self.is_enough() || left.is_zero() {
                 return;
             }
-            let changed = async {
-                tokio::select! {
-                    biased;
-                    () = waiter.woken() => true,
-                    () = ctx.services.stopping.begun() => false,
-                    () = ctx.room.is_wanted(begun), if self.max_wait > LEAST_POLL => false,
-                }
-            };
-            if within(left, changed).await != Some(true) {
+            if !self.is_changed(&waiter, begun, left, ctx).await {
                 return;
             }
             self.read(ctx).await;
         }
+    }
+
+    /// Waits for a change of a partition; returns `false` if the poll ends without one.
+    async fn is_changed(&self, waiter: &Waiter, begun: Moment, left: Duration, ctx: &Context) -> bool {
+        // Pinned, because `select!` and `within` would each hold them once more.
+        let woken = pin!(waiter.woken());
+        let stops = pin!(ctx.services.stopping.begun());
+        let wanted = pin!(ctx.room.is_wanted(begun));
+        let changed = async {
+            tokio::select! {
+                biased;
+                () = woken => true,
+                () = stops => false,
+                () = wanted, if self.max_wait > LEAST_POLL => false,
+            }
+        };
+        within(left, changed).await == Some(true)
     }
 
     /// Reads on in all partitions, within the limits. The first batch of the response is read whatever

@@ -47,9 +47,8 @@ mod tests {
         let quota = (QuotaKind::RequestTime.name().to_owned(), 10.0);
         let mut by_entity = SharedMap::default();
         by_entity.insert_mut(QuotaEntity::ClientId(EntityName::Default), [quota].into_iter().collect());
-        let (throttles, quotas) =
-            (Arc::new(Throttles::new(clock.clone())), Arc::new(Quotas::from(by_entity)));
-        Arc::new(RequestMeter::new(&throttles, quotas, settings, &connection, Some("client"), 0))
+        let (throttles, quotas) = (Arc::new(Throttles::new(clock.clone())), Quotas::from(by_entity));
+        Arc::new(RequestMeter::new(&throttles, &quotas, settings, &connection, Some("client"), 0))
     }
 
     #[tokio::test]

@@ -18,8 +18,9 @@ use super::error::{ErrorCode, Refusal};
 use super::{Answer, Later, Reply};
 use crate::config::BrokerSettings;
 use crate::kernel::Quotas;
+use crate::security::principal::Principal;
 use crate::security::quota::{
-    IdleMeter, Limit, Meters, QuotaKind, Rate, TokenBucket, Windows, limit_of_client,
+    IdleMeter, Level, Meters, QuotaKind, Rate, TokenBucket, Windows, levels_of_client,
 };
 use crate::telemetry::Count;
 use crate::time::Clock;
@@ -97,8 +98,22 @@ impl Throttles {
         self.throttled[kind as usize].one();
     }
 
-    fn key(&self, limit: &Limit<'_>) -> ClientKey {
-        ClientKey(self.keys.hash_one((limit.user, limit.client_id)))
+    /// The limits of a client, by the kind of quota.
+    fn limits(&self, quotas: &Quotas, user: &str, client_id: Option<&str>) -> Limits {
+        let mut limits = Limits::default();
+        for level in levels_of_client(user, client_id) {
+            let Some(values) = quotas.get(&level.entity) else { continue };
+            for kind in QuotaKind::ALL {
+                let rate = values.get(kind.name()).copied();
+                let limit = rate.map(|rate| Limit { rate, shared_by: self.key(&level) });
+                limits[kind as usize] = limits[kind as usize].or(limit);
+            }
+        }
+        limits
+    }
+
+    fn key(&self, level: &Level<'_>) -> ClientKey {
+        ClientKey(self.keys.hash_one((level.user, level.client_id)))
     }
 }
 
@@ -135,13 +150,21 @@ fn mutation_windows(settings: &BrokerSettings) -> Windows {
     Windows { count: settings.mutation_windows, size: settings.mutation_window }
 }
 
-/// A request while there are quotas.
+/// The quota of a client.
+#[derive(Clone, Copy)]
+struct Limit {
+    /// The rate per second.
+    rate: f64,
+    shared_by: ClientKey,
+}
+
+type Limits = [Option<Limit>; QuotaKind::ALL.len()];
+
+/// A request while there are quotas. It keeps no names of the client: a long poll may exist for long.
 pub struct RequestMeter {
     throttles: Arc<Throttles>,
-    quotas: Arc<Quotas>,
+    limits: Limits,
     settings: Arc<BrokerSettings>,
-    connection: Arc<ConnectionInfo>,
-    client_id: Option<String>,
     /// The size of the request.
     bytes: usize,
     /// The time in nanoseconds that threads worked on the request and that is not counted yet.
@@ -155,18 +178,17 @@ pub struct RequestMeter {
 impl RequestMeter {
     pub fn new(
         throttles: &Arc<Throttles>,
-        quotas: Arc<Quotas>,
+        quotas: &Quotas,
         settings: Arc<BrokerSettings>,
-        connection: &Arc<ConnectionInfo>,
+        connection: &ConnectionInfo,
         client_id: Option<&str>,
         bytes: usize,
     ) -> RequestMeter {
+        let user = connection.session.principal().map(Principal::name);
         RequestMeter {
             throttles: Arc::clone(throttles),
-            quotas,
+            limits: user.map(|user| throttles.limits(quotas, user, client_id)).unwrap_or_default(),
             settings,
-            connection: Arc::clone(connection),
-            client_id: client_id.map(str::to_owned),
             bytes,
             worked: AtomicU64::new(0),
             begun: AtomicU64::new(0),
@@ -217,7 +239,7 @@ impl RequestMeter {
     /// The most bytes that a client may fetch at once. More would only be held back.
     pub fn most_fetched(&self) -> usize {
         let windows = Windows::of_quotas(&self.settings);
-        let limit = self.limit(QuotaKind::ConsumerBytes);
+        let limit = self.limits[QuotaKind::ConsumerBytes as usize];
         limit.map_or(usize::MAX, |limit| (limit.rate * windows.complete().as_secs_f64()) as usize)
     }
 
@@ -241,7 +263,7 @@ impl RequestMeter {
         used: &Mutex<Meters<ClientKey, M>>,
         use_up: impl FnOnce(&mut M, f64, Duration, Windows) -> Duration,
     ) -> Duration {
-        let Some(limit) = self.limit(kind) else { return Duration::ZERO };
+        let Some(limit) = self.limits[kind as usize] else { return Duration::ZERO };
         let windows = match kind {
             QuotaKind::ControllerMutations => mutation_windows(&self.settings),
             QuotaKind::ProducerBytes
@@ -250,18 +272,12 @@ impl RequestMeter {
             | QuotaKind::ConnectionRate => Windows::of_quotas(&self.settings),
         };
         let now = self.throttles.clock.monotonic();
-        let key = self.throttles.key(&limit);
         let mut used = used.lock().ignoring_poison();
-        let held = use_up(used.meter(key, now, windows), limit.rate, now, windows);
+        let held = use_up(used.meter(limit.shared_by, now, windows), limit.rate, now, windows);
         if !held.is_zero() {
             self.throttles.count(kind);
         }
         held
-    }
-
-    fn limit(&self, kind: QuotaKind) -> Option<Limit<'_>> {
-        let user = self.connection.session.principal()?.name();
-        limit_of_client(|entity| rate(&self.quotas, entity, kind), user, self.client_id.as_deref())
     }
 
     fn nanoseconds(&self) -> u64 {

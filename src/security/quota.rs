@@ -11,7 +11,7 @@ mod used;
 use std::time::Duration;
 
 pub use bucket::TokenBucket;
-pub use precedence::{Limit, limit_of_client};
+pub use precedence::{Level, levels_of_client};
 pub use rate::Rate;
 pub use used::{IdleMeter, MOST_METERS, Meters};
 

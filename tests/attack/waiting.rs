@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,10 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use jackdaw::api::connection::ConnectionInfo;
 use jackdaw::api::context::Services;
-use jackdaw::api::{Answer, Api, Guarded, Reply, TABLE};
+use jackdaw::api::{Answer, Api, Guarded, Later, Reply, TABLE};
 use jackdaw::config::{BrokerSettings, Given};
+use jackdaw::protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use jackdaw::protocol::messages::fetch_request::FetchRequest;
-use jackdaw::protocol::messages::fetch_response::FetchResponse;
+use jackdaw::protocol::messages::{AlterClientQuotasRequest, AlterClientQuotasResponse};
 use jackdaw::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
 use jackdaw::stop::Stop;
 use jackdaw::storage::{Location, NewTopic, Store, StoreOptions};
@@ -29,6 +29,7 @@ use crate::victim::{MEMORY, MOST, Victim, alone, framed_by, join};
 
 const FETCH: i16 = 1;
 const JOIN_GROUP: i16 = 11;
+const ALTER_CLIENT_QUOTAS: i16 = 49;
 
 /// A fetch that waits for the first record of a partition of `t`.
 fn long_poll() -> FetchRequest {
@@ -137,18 +138,40 @@ impl Served {
     }
 
     fn begin(&self, key: i16, version: i16, body: Bytes) -> Guarded<Reply<Answer>> {
+        self.begin_by("", key, version, body)
+    }
+
+    fn begin_by(&self, client: &str, key: i16, version: i16, body: Bytes) -> Guarded<Reply<Answer>> {
         let row = TABLE.iter().find(|row| row.key == key).unwrap();
-        let header = RequestHeader { api_key: key, api_version: version, ..Default::default() };
+        let client_id = Some(client.to_owned());
+        let header =
+            RequestHeader { api_key: key, api_version: version, client_id, ..RequestHeader::default() };
         self.api.serve(row, Arc::clone(&self.connection), header, Reader::new(body)).reply
+    }
+
+    /// Begins long polls, and returns them with the memory that each takes.
+    async fn wait_all(&self, count: usize, client: &str) -> (Vec<Later<Answer>>, isize) {
+        let poll = body(12, &long_poll());
+        let before = counting::held();
+        let mut waiting = Vec::with_capacity(count);
+        for _ in 0..count {
+            let reply = self.begin_by(client, FETCH, 12, poll.clone()).await;
+            let Some(Reply::Later(mut answer)) = reply else { panic!("it waits for a record") };
+            let waits = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context).is_pending()));
+            assert!(waits.await);
+            waiting.push(answer);
+        }
+        let each = (counting::held() - before) / count.cast_signed();
+        (waiting, each)
     }
 }
 
-fn fetched(reply: Option<Reply<Answer>>) -> FetchResponse {
-    let Some(Reply::Now(Ok(answer))) = reply else { panic!("a poll is answered when it ends") };
+fn response<R: Message>(key: i16, version: i16, answer: Answer) -> R {
+    let Ok(answer) = answer else { panic!("it is answered") };
     let frame: Vec<u8> = answer.frame.iter().filter_map(Piece::as_bytes).flatten().copied().collect();
     let mut input = Reader::new(Bytes::from(frame).slice(4..));
-    read_response_header(&mut input, FETCH, 12).unwrap();
-    FetchResponse::decode(&mut input, 12).unwrap()
+    read_response_header(&mut input, key, version).unwrap();
+    R::decode(&mut input, version).unwrap()
 }
 
 #[test]
@@ -156,27 +179,36 @@ fn a_hundred_thousand_requests_that_wait_take_little_memory_and_one_record_ends_
     const WAITING: usize = 100_000;
     alone(unconstrained(async {
         let served = Served::start().await;
-        let poll = body(12, &long_poll());
-        let before = counting::held();
-        let mut waiting = Vec::with_capacity(WAITING);
-        for _ in 0..WAITING {
-            let mut reply = served.begin(FETCH, 12, poll.clone());
-            let waits = poll_fn(|context| Poll::Ready(Pin::new(&mut reply).poll(context).is_pending()));
-            assert!(waits.await);
-            waiting.push(reply);
-        }
-        let each = (counting::held() - before) / WAITING.cast_signed();
+        let (waiting, each) = served.wait_all(WAITING, "").await;
         println!("{each} bytes each");
-        assert!(each < 3 << 10, "{each} bytes for each request that waits");
+        assert!(each < 2 << 10, "{each} bytes for each request that waits");
 
         let produced = served.begin(0, 12, body(12, &produce_to("t", 1, batch(&["at last"])))).await;
         let Some(Reply::Later(produced)) = produced else { panic!("it waits for the log") };
         assert!(produced.await.is_ok());
         let all = async {
-            for reply in waiting {
-                assert_eq!(only(fetched(reply.await)).high_watermark, 1);
+            for answer in waiting {
+                assert_eq!(only(response(FETCH, 12, answer.await)).high_watermark, 1);
             }
         };
         time::within(PATIENCE, all).await.expect("they end with the record, and not when their time is over");
+    }));
+}
+
+#[test]
+fn a_request_that_waits_keeps_no_client_id_while_there_are_quotas() {
+    alone(unconstrained(async {
+        let served = Served::start().await;
+        let all_clients = EntityData { entity_type: "client-id".to_owned(), entity_name: None };
+        let rate = OpData { key: "consumer_byte_rate".to_owned(), value: 1e6, remove: false };
+        let entries = vec![EntryData { entity: vec![all_clients], ops: vec![rate] }];
+        let alter = AlterClientQuotasRequest { entries, validate_only: false };
+        let altered = served.begin(ALTER_CLIENT_QUOTAS, 1, body(1, &alter)).await;
+        let Some(Reply::Now(altered)) = altered else { panic!("nothing else has to wait") };
+        let altered: AlterClientQuotasResponse = response(ALTER_CLIENT_QUOTAS, 1, altered);
+        assert_eq!(altered.entries[0].error_code, 0);
+        let (waiting, each) = served.wait_all(100, &"n".repeat(30_000)).await;
+        assert!(each < 2 << 10, "{each} bytes for each request that waits");
+        drop(waiting);
     }));
 }

@@ -11,47 +11,42 @@
 
 use crate::types::{EntityName, QuotaEntity};
 
-/// The quota of a client, and the clients that share it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limit<'a> {
-    /// The rate per second.
-    pub rate: f64,
+/// An entity whose quota may be that of a client, and the clients that share it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Level<'a> {
+    pub entity: QuotaEntity,
     /// The user whose clients share it; `None` if all users do.
     pub user: Option<&'a str>,
     /// The client id whose connections share it; `None` if all client ids do.
     pub client_id: Option<&'a str>,
 }
 
-/// The quota of a client; `None` if it has none. `of` returns the value of an entity.
-pub fn limit_of_client<'a>(
-    of: impl Fn(&QuotaEntity) -> Option<f64>,
-    user: &'a str,
-    client_id: Option<&'a str>,
-) -> Option<Limit<'a>> {
+/// The entities whose quotas may be those of a client. The first one that has a quota counts.
+pub fn levels_of_client<'a>(user: &'a str, client_id: Option<&'a str>) -> Vec<Level<'a>> {
     use EntityName::Default;
     use QuotaEntity::{ClientId, User, UserAndClientId};
     let named = || EntityName::named(user);
-    let by_user = || {
-        let rate = of(&User(named())).or_else(|| of(&User(Default)))?;
-        Some(Limit { rate, user: Some(user), client_id: None })
-    };
+    let of_user = |name| Level { entity: User(name), user: Some(user), client_id: None };
     // As in Kafka, a client without an id, or with an empty one, only has the quota of its user.
-    let Some(id) = client_id.filter(|id| !id.is_empty()) else { return by_user() };
+    let Some(id) = client_id.filter(|id| !id.is_empty()) else {
+        return vec![of_user(named()), of_user(Default)];
+    };
     let client = || EntityName::named(id);
-    let shared_by = |user, client_id| move |rate| Limit { rate, user, client_id };
-    let (of_both, of_user, of_id) =
-        (shared_by(Some(user), Some(id)), shared_by(Some(user), None), shared_by(None, Some(id)));
-    of(&UserAndClientId(named(), client()))
-        .or_else(|| of(&UserAndClientId(named(), Default)))
-        .map(of_both)
-        .or_else(|| of(&User(named())).map(of_user))
-        .or_else(|| {
-            of(&UserAndClientId(Default, client()))
-                .or_else(|| of(&UserAndClientId(Default, Default)))
-                .map(of_both)
-        })
-        .or_else(|| of(&User(Default)).map(of_user))
-        .or_else(|| of(&ClientId(client())).or_else(|| of(&ClientId(Default))).map(of_id))
+    let of_both = |user_name, client_name| {
+        let entity = UserAndClientId(user_name, client_name);
+        Level { entity, user: Some(user), client_id: Some(id) }
+    };
+    let of_id = |name| Level { entity: ClientId(name), user: None, client_id: Some(id) };
+    vec![
+        of_both(named(), client()),
+        of_both(named(), Default),
+        of_user(named()),
+        of_both(Default, client()),
+        of_both(Default, Default),
+        of_user(Default),
+        of_id(client()),
+        of_id(Default),
+    ]
 }
 
 #[cfg(test)]
@@ -75,13 +70,17 @@ mod tests {
         ]
     }
 
-    fn limit<'a>(set: u32, user: &'a str, client_id: Option<&'a str>) -> Option<Limit<'a>> {
-        let levels = levels();
-        let of = |entity: &QuotaEntity| {
-            let level = levels.iter().position(|level| level == entity)?;
-            (set & (1 << level) != 0).then_some(level as f64)
-        };
-        limit_of_client(of, user, client_id)
+    /// The quota that counts, with those that share it.
+    fn limit<'a>(
+        set: u32,
+        user: &'a str,
+        client_id: Option<&'a str>,
+    ) -> Option<(usize, Option<&'a str>, Option<&'a str>)> {
+        let all = levels();
+        levels_of_client(user, client_id).into_iter().find_map(|level| {
+            let row = all.iter().position(|entity| *entity == level.entity)?;
+            (set & (1 << row) != 0).then_some((row, level.user, level.client_id))
+        })
     }
 
     /// Which user and which client id share the quota of each level.
@@ -102,14 +101,13 @@ mod tests {
         for set in 1..=u32::from(u8::MAX) {
             let first = set.trailing_zeros() as usize;
             let (user, client_id) = SHARED_BY[first];
-            let expected = Limit { rate: first as f64, user, client_id };
-            assert_eq!(limit(set, "ann", Some("one")), Some(expected), "{set:08b}");
+            assert_eq!(limit(set, "ann", Some("one")), Some((first, user, client_id)), "{set:08b}");
         }
     }
 
     #[test]
     fn another_user_or_client_id_only_has_the_quotas_for_its_own_name_and_the_defaults() {
-        let rate = |set, user, client_id| limit(set, user, Some(client_id)).map(|limit| limit.rate as usize);
+        let rate = |set, user, client_id| limit(set, user, Some(client_id)).map(|(row, ..)| row);
         for set in 0..=u32::from(u8::MAX) {
             let first_of = |levels: &[usize]| levels.iter().copied().find(|level| set & (1 << level) != 0);
             assert_eq!(rate(set, "ann", "two"), first_of(&[1, 2, 4, 5, 7]), "{set:08b}");
@@ -122,9 +120,7 @@ mod tests {
     fn a_client_without_an_id_only_has_the_quotas_of_users() {
         for (set, id) in (0..=u32::from(u8::MAX)).flat_map(|set| [(set, None), (set, Some(""))]) {
             let expected = [2, 5].into_iter().find(|level| set & (1 << level) != 0);
-            let limit = limit(set, "ann", id);
-            assert_eq!(limit.map(|limit| limit.rate as usize), expected, "{set:08b}");
-            assert!(limit.is_none_or(|limit| limit.client_id.is_none()));
+            assert_eq!(limit(set, "ann", id), expected.map(|row| (row, Some("ann"), None)), "{set:08b}");
         }
     }
 }
