@@ -271,6 +271,33 @@ fn every_command_of_administration_comes_in_with_tls_and_a_login_and_needs_no_op
 
 #[test]
 #[cfg(feature = "security")]
+fn a_profile_on_the_command_line_has_precedence_over_variables() {
+    let (stage, dir) = secured();
+    let (profile, ca) = (dir.path().join("profile"), dir.path().join("ca.pem"));
+    let settings = format!(
+        "bootstrap.servers={}\nsecurity.protocol=SASL_SSL\nssl.ca.location={}\n\
+         sasl.mechanism=PLAIN\nsasl.username=admin\nsasl.password=geheim\n",
+        stage.broker.bootstrap(),
+        ca.display()
+    );
+    std::fs::write(&profile, settings).unwrap();
+    let mut command = stage.command(&["acl", "list", "--profile", profile.to_str().unwrap()]);
+    for (name, value) in [
+        ("JACKDAW_BOOTSTRAP", "localhost:1"),
+        ("JACKDAW_CA", "/not/there"),
+        ("JACKDAW_USER", "ann"),
+        ("JACKDAW_MECHANISM", "SCRAM-SHA-512"),
+        ("JACKDAW_PASSWORD", "wrong"),
+        ("JACKDAW_PROFILE", "/not/there"),
+    ] {
+        command.env(name, value);
+    }
+    let listed = result_of(command.output().unwrap());
+    assert_eq!((listed.code, listed.err.as_str()), (0, ""));
+}
+
+#[test]
+#[cfg(feature = "security")]
 fn a_token_in_a_file_is_a_login_of_commands_that_administer() {
     /// Of the user ann, without a signature; it ends in the year 2100.
     const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.";

@@ -61,23 +61,12 @@ pub(super) use user::{Options as User, execute as user};
 /// librdkafka requires a group for a consumer; no offsets are committed to this one.
 const NO_GROUP: &str = "jackdaw-client";
 
-/// The address of the broker, and the options of the connection.
+/// The options of the connection and of the output.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection and output")]
 struct Connect {
-    /// The bootstrap broker, or several separated by commas [default: that of the profile, else
-    /// localhost:9092]
-    #[arg(
-        short = 'b',
-        long,
-        visible_aliases = ["bootstrap-server", "brokers"],
-        global = true,
-        value_name = "HOST:PORT",
-        env = "JACKDAW_BOOTSTRAP",
-        default_value = "",
-        hide_default_value = true
-    )]
-    bootstrap: String,
+    #[command(flatten)]
+    access: Access,
     /// The time limit for responses of the broker, in seconds
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, env = "JACKDAW_TIMEOUT",
           value_parser = clap::value_parser!(u32).range(1..=3600))]
@@ -85,8 +74,6 @@ struct Connect {
     /// Print JSON instead of a table
     #[arg(long, global = true, env = "JACKDAW_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
-    #[command(flatten)]
-    access: Access,
 }
 
 /// The reasons why a command failed.
@@ -151,6 +138,8 @@ type Output<'a> = BufWriter<StdoutLock<'a>>;
 /// The state of one run of the program.
 struct Session {
     connect: Connect,
+    /// The addresses of the cluster, separated by commas.
+    bootstrap: String,
     settings: Settings,
     runtime: Runtime,
     complaint: LastComplaint,
@@ -166,7 +155,8 @@ impl Session {
         let settings = connect.access.settings()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Session {
-            connect: Connect { bootstrap: settings.bootstrap(&connect.bootstrap), ..connect.clone() },
+            connect: connect.clone(),
+            bootstrap: settings.bootstrap(),
             settings,
             runtime,
             complaint: LastComplaint::default(),
@@ -203,7 +193,7 @@ impl Session {
             settings.set(name, value);
         }
         settings.remove(access::OLD_BOOTSTRAP);
-        settings.set(access::BOOTSTRAP, &self.connect.bootstrap);
+        settings.set(access::BOOTSTRAP, &self.bootstrap);
         settings
     }
 
@@ -254,7 +244,7 @@ impl Session {
                 | RDKafkaErrorCode::Resolve,
             ) => {
                 let complaint = self.complaint.take().map(|why| format!(": {why}")).unwrap_or_default();
-                Failure::Unavailable(format!("no answer from {}{complaint}", self.connect.bootstrap))
+                Failure::Unavailable(format!("no answer from {}{complaint}", self.bootstrap))
             }
             Some(code) => Failure::refused(reason_of(code)),
             None => Failure::refused(error),

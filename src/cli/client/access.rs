@@ -5,16 +5,37 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use clap::builder::FalseyValueParser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::{CommandOutcome, Failure};
 use crate::cli::serve::name_and_value;
 
-/// How to connect. A later source has precedence: the profile, these options, and then `-X`.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Encryption and login")]
+/// How to connect. A later source has precedence: the profile that a variable names, the variables, the profile that the
+/// command line names, its options, and then `-X`.
+#[derive(Clone, Debug)]
 pub struct Access {
+    line: AccessOptions,
+    /// The options that variables have in place of the command line.
+    variables: AccessOptions,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Encryption and login")]
+struct AccessOptions {
+    /// The bootstrap broker, or several separated by commas [default: that of the profile, else
+    /// localhost:9092]
+    #[arg(
+        short = 'b',
+        long,
+        visible_aliases = ["bootstrap-server", "brokers"],
+        global = true,
+        value_name = "HOST:PORT",
+        env = "JACKDAW_BOOTSTRAP",
+        help_heading = "Connection and output"
+    )]
+    bootstrap: Option<String>,
     /// Encrypt the connection
     #[arg(long, global = true, env = "JACKDAW_TLS", value_parser = FalseyValueParser::new())]
     tls: bool,
@@ -41,10 +62,52 @@ pub struct Access {
     options: Vec<(String, String)>,
 }
 
+impl Args for Access {
+    fn augment_args(command: Command) -> Command {
+        AccessOptions::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        AccessOptions::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for Access {
+    fn from_arg_matches(found: &ArgMatches) -> Result<Access, clap::Error> {
+        let mut line = AccessOptions::from_arg_matches(found)?;
+        let variables = AccessOptions {
+            bootstrap: of_variable(found, "bootstrap", &mut line.bootstrap),
+            tls: of_variable(found, "tls", &mut line.tls),
+            ca: of_variable(found, "ca", &mut line.ca),
+            user: of_variable(found, "login user", &mut line.user),
+            user_mechanism: of_variable(found, "user_mechanism", &mut line.user_mechanism),
+            profile: of_variable(found, "profile", &mut line.profile),
+            user_password_file: None,
+            options: Vec::new(),
+        };
+        Ok(Access { line, variables })
+    }
+
+    fn update_from_arg_matches(&mut self, found: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Access::from_arg_matches(found)?;
+        Ok(())
+    }
+}
+
+/// Takes an option whose value is that of a variable.
+fn of_variable<T: Default>(found: &ArgMatches, id: &str, option: &mut T) -> T {
+    match found.value_source(id) {
+        Some(ValueSource::EnvVariable) => std::mem::take(option),
+        _ => T::default(),
+    }
+}
+
 /// Not an option, because other users of a machine can read command lines.
-const PASSWORD: &str = "JACKDAW_PASSWORD";
+const PASSWORD_VARIABLE: &str = "JACKDAW_PASSWORD";
 const PROTOCOL: &str = "security.protocol";
 const MECHANISM: &str = "sasl.mechanism";
+const USER_NAME: &str = "sasl.username";
+const PASSWORD: &str = "sasl.password";
 pub const BOOTSTRAP: &str = "bootstrap.servers";
 /// librdkafka's second name for the same.
 pub const OLD_BOOTSTRAP: &str = "metadata.broker.list";
@@ -55,6 +118,8 @@ const DEFAULT_BOOTSTRAP: &str = "localhost:9092";
 #[derive(Clone, Default, PartialEq)]
 pub struct Settings {
     all: Vec<(String, String)>,
+    /// The first of those that the command line has, also by naming a profile.
+    named: usize,
     /// The first of those that are on the command line with `-X`.
     given: usize,
 }
@@ -74,85 +139,109 @@ impl Settings {
             .map(|(_, name)| name)
     }
 
-    /// The addresses of the cluster: those of `-X`, else of the option, else of the profile.
-    pub fn bootstrap(&self, option: &str) -> String {
-        let (profile, given) = self.all.split_at(self.given);
-        let named = |part: &[(String, String)]| {
-            let found =
-                part.iter().rev().find(|(name, _)| [BOOTSTRAP, OLD_BOOTSTRAP].contains(&name.as_str()));
-            found.map(|(_, addresses)| addresses.clone())
-        };
-        let option = || (!option.is_empty()).then(|| option.to_owned());
-        named(given).or_else(option).or_else(|| named(profile)).unwrap_or(DEFAULT_BOOTSTRAP.to_owned())
+    /// The addresses of the cluster.
+    pub fn bootstrap(&self) -> String {
+        self.get(BOOTSTRAP).unwrap_or(DEFAULT_BOOTSTRAP).to_owned()
     }
 
     #[cfg(test)]
     pub fn given(options: &[(&str, &str)]) -> Settings {
-        Settings { given: 0, ..Settings::of_profile(options) }
+        Settings { named: 0, given: 0, ..Settings::of_profile(options) }
     }
 
     #[cfg(test)]
     pub fn of_profile(options: &[(&str, &str)]) -> Settings {
         let all = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Settings { all, given: options.len() }
+        Settings { all, named: options.len(), given: options.len() }
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all.iter().rev().find(|(known, _)| canonical(known) == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether `-X` has this setting, which then has precedence over the environment.
+    /// Whether the command line has this setting, which then has precedence over the environment.
     #[cfg(feature = "security")]
-    pub fn is_given(&self, name: &str) -> bool {
-        self.all[self.given..].iter().any(|(known, _)| canonical(known) == name)
+    pub fn is_named(&self, name: &str) -> bool {
+        self.all[self.named..].iter().any(|(known, _)| canonical(known) == name)
     }
 
     fn set(&mut self, name: &str, value: impl Into<String>) {
         self.all.push((name.to_owned(), value.into()));
     }
+
+    /// Adds what options ask for, except for the password.
+    fn apply(&mut self, options: &AccessOptions) {
+        if let Some(addresses) = options.bootstrap.as_ref().filter(|addresses| !addresses.is_empty()) {
+            self.set(BOOTSTRAP, addresses);
+        }
+        let before = self.get(PROTOCOL).unwrap_or("plaintext").to_ascii_lowercase();
+        let wants_tls = options.tls || options.ca.is_some();
+        if wants_tls || options.user.is_some() {
+            let is_encrypted = wants_tls || before.ends_with("ssl");
+            let logs_in = options.user.is_some() || before.starts_with("sasl_");
+            self.set(PROTOCOL, protocol(is_encrypted, logs_in));
+        }
+        if let Some(ca) = &options.ca {
+            self.set("ssl.ca.location", ca.to_string_lossy());
+        }
+        if let Some(user) = &options.user {
+            self.set(USER_NAME, user);
+        }
+        let needs_one = options.user.is_some() && self.get(MECHANISM).is_none();
+        let default = needs_one.then(|| "SCRAM-SHA-512".to_owned());
+        if let Some(mechanism) = options.user_mechanism.clone().or(default) {
+            self.set(MECHANISM, mechanism);
+        }
+    }
 }
 
-/// librdkafka has two names for one setting.
+/// librdkafka has two names for some settings.
 fn canonical(name: &str) -> &str {
-    if name == "sasl.mechanisms" { MECHANISM } else { name }
+    match name {
+        "sasl.mechanisms" => MECHANISM,
+        OLD_BOOTSTRAP => BOOTSTRAP,
+        name => name,
+    }
 }
 
 impl Access {
     /// The settings that the options ask for.
     pub fn settings(&self) -> CommandOutcome<Settings> {
-        let password = match &self.user_password_file {
+        let in_file = match &self.line.user_password_file {
             Some(file) => Some(read(file)?.lines().next().unwrap_or_default().to_owned()),
-            None => std::env::var(PASSWORD).ok(),
+            None => None,
         };
-        let profile = self.profile.as_deref().map(profile).transpose()?;
-        Ok(self.settings_of(profile.unwrap_or_default(), password))
+        let named = self.line.profile.as_deref().or(self.variables.profile.as_deref());
+        let profile = named.map(profile).transpose()?;
+        Ok(self.settings_of(profile.unwrap_or_default(), in_file, std::env::var(PASSWORD_VARIABLE).ok()))
     }
 
-    fn settings_of(&self, profile: Vec<(String, String)>, password: Option<String>) -> Settings {
-        let mut settings = Settings { all: profile, given: 0 };
-        let before = settings.get(PROTOCOL).unwrap_or("plaintext").to_ascii_lowercase();
-        let wants_tls = self.tls || self.ca.is_some();
-        if wants_tls || self.user.is_some() {
-            let is_encrypted = wants_tls || before.ends_with("ssl");
-            let logs_in = self.user.is_some() || before.starts_with("sasl_");
-            settings.set(PROTOCOL, protocol(is_encrypted, logs_in));
+    fn settings_of(
+        &self,
+        profile: Vec<(String, String)>,
+        password_in_file: Option<String>,
+        password_variable: Option<String>,
+    ) -> Settings {
+        let mut settings = Settings::default();
+        let is_named = self.line.profile.is_some();
+        if is_named {
+            settings.apply(&self.variables);
+            settings.named = settings.all.len();
         }
-        if let Some(ca) = &self.ca {
-            settings.set("ssl.ca.location", ca.to_string_lossy());
+        settings.all.extend(profile);
+        if !is_named {
+            settings.apply(&self.variables);
+            settings.named = settings.all.len();
         }
-        if let Some(user) = &self.user {
-            settings.set("sasl.username", user);
-        }
-        if let Some(password) = password.filter(|_| settings.get("sasl.username").is_some()) {
-            settings.set("sasl.password", password);
-        }
-        let mechanism = settings.get(MECHANISM).map(str::to_owned);
-        let default = self.user.as_ref().map(|_| "SCRAM-SHA-512".to_owned());
-        if let Some(mechanism) = self.user_mechanism.clone().or(mechanism).or(default) {
-            settings.set(MECHANISM, mechanism);
+        settings.apply(&self.line);
+        // The password of a profile is not that of another user.
+        let has_its_own = is_named && self.line.user.is_none() && settings.get(PASSWORD).is_some();
+        let password = password_in_file.or(password_variable.filter(|_| !has_its_own));
+        if let Some(password) = password.filter(|_| settings.get(USER_NAME).is_some()) {
+            settings.set(PASSWORD, password);
         }
         settings.given = settings.all.len();
-        settings.all.extend(self.options.iter().cloned());
+        settings.all.extend(self.line.options.iter().cloned());
         settings
     }
 }
@@ -234,7 +323,11 @@ mod tests {
     fn settings(line: &str, profile: &str, password: Option<&str>) -> Vec<(String, String)> {
         let line = Line::try_parse_from(["jackdaw"].into_iter().chain(line.split_whitespace())).unwrap();
         let profile = pairs(profile, &"profile").unwrap();
-        let settings = line.access.settings_of(profile, password.map(str::to_owned));
+        shown(&line.access.settings_of(profile, None, password.map(str::to_owned)))
+    }
+
+    /// Each setting with the value that counts.
+    fn shown(settings: &Settings) -> Vec<(String, String)> {
         let mut found: Vec<_> = Vec::new();
         for (name, _) in settings.iter().map(|(name, value)| (canonical(name), value)) {
             let value = settings.get(name).unwrap();
@@ -296,14 +389,49 @@ mod tests {
         let settings = |profile: &str, options: &str| {
             let line =
                 Line::try_parse_from(["jackdaw"].into_iter().chain(options.split_whitespace())).unwrap();
-            line.access.settings_of(pairs(profile, &"profile").unwrap(), None)
+            line.access.settings_of(pairs(profile, &"profile").unwrap(), None, None).bootstrap()
         };
-        let profile = "bootstrap.servers=profile:1";
-        assert_eq!(settings("", "").bootstrap(""), "localhost:9092");
-        assert_eq!(settings(profile, "").bootstrap(""), "profile:1");
-        assert_eq!(settings(profile, "").bootstrap("option:1"), "option:1");
-        let given = settings(profile, "-X metadata.broker.list=given:1");
-        assert_eq!(given.bootstrap("option:1"), "given:1");
+        let profile = "metadata.broker.list=profile:1";
+        assert_eq!(settings("", ""), "localhost:9092");
+        assert_eq!(settings(profile, ""), "profile:1");
+        assert_eq!(settings(profile, "-b option:1"), "option:1");
+        assert_eq!(settings(profile, "-b option:1 -X metadata.broker.list=given:1"), "given:1");
+    }
+
+    #[test]
+    fn a_profile_has_precedence_over_variables_if_the_command_line_names_it() {
+        let named = |text: &str| Some(text.to_owned());
+        let variables = AccessOptions {
+            bootstrap: named("variable:1"),
+            tls: true,
+            user: named("ann"),
+            user_mechanism: named("PLAIN"),
+            ..AccessOptions::default()
+        };
+        let profile = "bootstrap.servers=profile:1\nsasl.mechanism=SCRAM-SHA-256\nsasl.password=of bob\n\
+             sasl.username=bob\nsecurity.protocol=sasl_plaintext";
+        let of_profile = pairs(profile, &"profile").unwrap();
+        let settings = |line: AccessOptions, profile: &[(String, String)]| {
+            let access = Access { line, variables: variables.clone() };
+            shown(&access.settings_of(profile.to_vec(), None, named("of ann")))
+        };
+        let on_line = || AccessOptions { profile: named("p"), ..AccessOptions::default() };
+        assert_eq!(settings(on_line(), &of_profile), of_profile);
+        let of_variables = owned(&[
+            ("bootstrap.servers", "variable:1"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.password", "of ann"),
+            ("sasl.username", "ann"),
+            ("security.protocol", "sasl_ssl"),
+        ]);
+        assert_eq!(
+            settings(AccessOptions::default(), &of_profile),
+            of_variables,
+            "a variable names the profile"
+        );
+        assert_eq!(settings(on_line(), &[]), of_variables, "what the profile does not say");
+        let of_both = settings(AccessOptions { user: named("ann"), ..on_line() }, &of_profile);
+        assert!(of_both.contains(&("sasl.password".to_owned(), "of ann".to_owned())), "{of_both:?}");
     }
 
     #[test]

@@ -189,9 +189,10 @@ impl Login {
     }
 }
 
-/// The token of OAUTHBEARER: in the file that `-X` names, else that of the environment, else in the profile's file.
+/// The token of OAUTHBEARER: in the file that the command line names, else that of the environment, else in the file of
+/// a profile that a variable names.
 fn token(settings: &Settings, of_environment: Option<String>) -> CommandOutcome<Secret> {
-    let of_environment = of_environment.filter(|_| !settings.is_given(TOKEN_URL));
+    let of_environment = of_environment.filter(|_| !settings.is_named(TOKEN_URL));
     let read = match (of_environment, settings.get(TOKEN_URL)) {
         (Some(token), _) => token,
         (None, Some(url)) => {
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_in_the_file_of_an_option_or_that_of_the_environment_or_in_the_file_of_a_profile() {
+    fn a_token_is_in_the_file_of_the_command_line_or_that_of_the_environment_or_in_the_file_of_a_profile() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a.b-c_d.\n").unwrap();
         let url = format!("file://{}", file.path().display());

@@ -91,7 +91,7 @@ fn come_in(session: &Session, wire: Wire, _: &str) -> CommandOutcome<Wire> {
 /// The first bootstrap broker that answers.
 pub fn bootstrap(session: &Session) -> CommandOutcome<Peer> {
     let mut failure = Failure::Usage("--bootstrap has no address".to_owned());
-    for address in session.connect.bootstrap.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+    for address in session.bootstrap.split(',').map(str::trim).filter(|one| !one.is_empty()) {
         match Peer::connect(session, address) {
             Ok(peer) => return Ok(peer),
             Err(error) => failure = error,
