@@ -301,7 +301,7 @@ impl Builder {
             None => None,
             Some(listener) => {
                 let failed = |error| StartError::Bind(BindError::of_http(listener, error));
-                Some(Http::start(listener, Arc::clone(&http_tls)).await.map_err(failed)?)
+                Some(Http::start(&settings, listener, Arc::clone(&http_tls)).await.map_err(failed)?)
             }
         };
         let data_dir = (!self.ephemeral).then(|| settings.data_dir.clone());

@@ -7,9 +7,11 @@
 
 #[cfg(feature = "security")]
 mod client;
+mod connections;
 mod hooks;
 #[cfg(feature = "security")]
 mod login;
+mod places;
 #[cfg(test)]
 #[cfg(feature = "security")]
 pub(crate) mod test_server;
@@ -35,29 +37,23 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinSet, spawn_blocking};
-#[cfg(feature = "security")]
-use tokio_rustls::TlsAcceptor;
-#[cfg(feature = "security")]
-use tracing::debug;
 use tracing::error;
 
 pub use self::hooks::Hooks;
 #[cfg(feature = "security")]
 pub use self::login::Logins;
-use crate::config::{HTTP_CONNECTIONS, Listener};
+use self::places::{Place, Places};
+use crate::config::{BrokerSettings, HTTP_CONNECTIONS, Listener};
 use crate::metrics::Format;
 use crate::security::tls::Tls;
+use crate::server;
 use crate::storage::{Trouble, TroubleKind};
-use crate::{server, time};
 
 /// The maximum number of metrics pages that are rendered or sent at a time. They may be large.
 const SCRAPES: usize = 2;
-/// The time limit of a connection, whatever it does.
-const CONNECTION: Duration = Duration::from_secs(60);
-const HEADERS: Duration = Duration::from_secs(10);
 const BUFFER: usize = 8 << 10;
 
 /// Stops when it is dropped.
@@ -89,6 +85,20 @@ enum Health {
 struct Shared {
     sources: OnceLock<Arc<Sources>>,
     scrapes: Arc<Semaphore>,
+    places: Arc<Places>,
+    limits: Limits,
+}
+
+/// The time limits of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// For a TLS handshake.
+    #[cfg(feature = "security")]
+    handshake: Duration,
+    /// For a request to arrive, the first one and each later one.
+    request: Duration,
+    /// For all of it.
+    connection: Duration,
 }
 
 /// The body of a response. It holds its permit until it is sent, if it is a page of metrics.
@@ -98,16 +108,24 @@ struct Page {
 }
 
 impl Http {
-    pub async fn start(listener: &Listener, tls: Arc<Tls>) -> io::Result<Http> {
+    pub async fn start(settings: &BrokerSettings, listener: &Listener, tls: Arc<Tls>) -> io::Result<Http> {
+        Http::start_within(Limits::of(settings), listener, tls).await
+    }
+
+    async fn start_within(limits: Limits, listener: &Listener, tls: Arc<Tls>) -> io::Result<Http> {
         let sockets = server::listen(server::bind(listener).await?)?;
         let address = sockets
             .first()
             .map_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()), TcpListener::local_addr)?;
-        let shared =
-            Arc::new(Shared { sources: OnceLock::new(), scrapes: Arc::new(Semaphore::new(SCRAPES)) });
+        let shared = Arc::new(Shared {
+            sources: OnceLock::new(),
+            scrapes: Arc::new(Semaphore::new(SCRAPES)),
+            places: Places::new(HTTP_CONNECTIONS),
+            limits,
+        });
         let mut tasks = JoinSet::new();
         for socket in sockets {
-            tasks.spawn(accept(socket, Arc::clone(&shared), Arc::clone(&tls)));
+            tasks.spawn(connections::accept(socket, Arc::clone(&shared), Arc::clone(&tls)));
         }
         Ok(Http { address, shared, _tasks: tasks })
     }
@@ -122,44 +140,18 @@ impl Http {
     }
 }
 
-async fn accept(socket: TcpListener, shared: Arc<Shared>, tls: Arc<Tls>) {
-    // Health checks are few. More connections than this have to wait.
-    let free = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok(slot) = Arc::clone(&free).acquire_owned().await else { return };
-        let Ok((stream, peer)) = socket.accept().await else {
-            time::sleep(Duration::from_millis(200)).await;
-            continue;
-        };
-        let (shared, tls) = (Arc::clone(&shared), Arc::clone(&tls));
-        connections.spawn(async move {
-            let _ = time::within(CONNECTION, serve(stream, peer, shared, &tls)).await;
-            drop(slot);
-        });
-    }
-}
-
-#[cfg(feature = "security")]
-async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, tls: &Tls) {
-    let Some(listener) = tls.listeners().next() else { return serve_over(stream, peer, shared).await };
-    let acceptor = TlsAcceptor::from(Arc::clone(&listener.loaded().config));
-    match acceptor.accept(stream).await {
-        Ok(stream) => serve_over(stream, peer, shared).await,
-        Err(error) => debug!(%peer, %error, "a TLS handshake at the HTTP port failed"),
-    }
-}
-
-#[cfg(not(feature = "security"))]
-async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, _: &Tls) {
-    serve_over(stream, peer, shared).await;
-}
-
-async fn serve_over(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, shared: Arc<Shared>) {
+/// Serves the requests of a connection.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    shared: &Arc<Shared>,
+    place: &Place,
+) {
     let service = service_fn(move |mut request| {
-        let shared = Arc::clone(&shared);
+        let shared = Arc::clone(shared);
+        let under_way = place.begin_request();
         async move {
+            let _under_way = under_way;
             let scrapes = Arc::clone(&shared.scrapes);
             // Read once: what a request without a login may not see stays closed, also while the broker starts.
             let sources = shared.sources.get().cloned();
@@ -177,7 +169,7 @@ async fn serve_over(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAdd
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(shared.limits.request)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     // The result does not matter: a broken health check connection needs no handling.
@@ -247,6 +239,19 @@ async fn answer(
     }
 }
 
+impl Limits {
+    fn of(settings: &BrokerSettings) -> Limits {
+        #[cfg(not(feature = "security"))]
+        let _ = settings;
+        Limits {
+            #[cfg(feature = "security")]
+            handshake: settings.handshake_timeout,
+            request: Duration::from_secs(10),
+            connection: Duration::from_secs(60),
+        }
+    }
+}
+
 impl Sources {
     #[cfg(feature = "security")]
     fn asks_for_a_login(&self) -> bool {
@@ -313,13 +318,15 @@ async fn scrape(
     let accepts = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accepts.collect::<Vec<_>>().join(","));
     let turn = scrapes.acquire_owned().await.ok();
-    match spawn_blocking(move || sources.map(|sources| (sources.metrics)(format))).await {
-        Ok(None) => {
+    // The turn lasts as long as the work, also if the client is gone by then.
+    let render = move || (sources.map(|sources| (sources.metrics)(format)), turn);
+    match spawn_blocking(render).await {
+        Ok((None, _)) => {
             let mut response = Response::new(Page::of("the data directory is being opened\n".into()));
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             response
         }
-        Ok(Some(text)) => {
+        Ok((Some(text), turn)) => {
             let mut response = Response::new(Page { _turn: turn, ..Page::of(text.into()) });
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
             response
@@ -362,12 +369,13 @@ impl Body for Page {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::config::SecurityProtocol;
 
     /// Sends a request and returns the status line and the body of the response.
-    async fn send(http: &Http, request: &str) -> (String, String) {
+    pub(super) async fn send(http: &Http, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(http.address()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -376,11 +384,15 @@ mod tests {
         (answer.lines().next().unwrap_or_default().to_owned(), body.to_owned())
     }
 
-    async fn get(http: &Http, path: &str) -> (String, String) {
+    pub(super) async fn get(http: &Http, path: &str) -> (String, String) {
         send(http, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
     }
 
     async fn start() -> Http {
+        start_with(Limits::of(&BrokerSettings::default()), Arc::default()).await
+    }
+
+    pub(super) async fn start_with(limits: Limits, tls: Arc<Tls>) -> Http {
         let listener = Listener {
             name: "HTTP".into(),
             protocol: SecurityProtocol::Plaintext,
@@ -388,10 +400,10 @@ mod tests {
             port: 0,
             advertised: None,
         };
-        Http::start(&listener, Arc::default()).await.unwrap()
+        Http::start_within(limits, &listener, tls).await.unwrap()
     }
 
-    fn sources(troubles: Vec<Trouble>) -> Sources {
+    pub(super) fn sources(troubles: Vec<Trouble>) -> Sources {
         Sources {
             troubles: Box::new(move || troubles.clone()),
             metrics: Box::new(|format| format.content_type().to_owned()),
@@ -474,7 +486,7 @@ mod tests {
         assert_eq!(get(&http, "/readyz").await, (UNAVAILABLE.into(), answer.into()));
     }
 
-    const FINE: &str = "HTTP/1.1 200 OK";
+    pub(super) const FINE: &str = "HTTP/1.1 200 OK";
     #[cfg(feature = "security")]
     const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized";
     const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable";
