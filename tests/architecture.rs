@@ -247,7 +247,10 @@ const CONFIG: &[(&str, &[&str])] = &[
         ],
     ),
     ("client_metrics", &["error", "overrides", "row", "value"]),
-    ("rules", &["broker", "check", "error", "topic", "value"]),
+    (
+        "rules",
+        &["authorizer", "broker", "check", "error", "logins", "oauth", "prefix", "row", "topic", "value"],
+    ),
     (
         "listener_logins",
         &["broker", "error", "jaas", "listener", "logins", "mechanism", "oauth", "tls", "value"],
@@ -264,6 +267,7 @@ const CONFIG: &[(&str, &[&str])] = &[
             "listener",
             "listener_logins",
             "overrides",
+            "prefix",
             "row",
             "rules",
             "value",
@@ -275,7 +279,7 @@ const CONFIG: &[(&str, &[&str])] = &[
     ("shares", &["broker", "machine"]),
     ("unprotected", &["broker", "listener", "tls"]),
     ("ignored", &["client_metrics", "error", "group", "overrides", "row"]),
-    ("reload", &["broker", "error", "given", "logins", "row", "value"]),
+    ("reload", &["broker", "error", "given", "logins", "row", "rules", "value"]),
     (
         "alter",
         &[

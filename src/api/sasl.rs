@@ -69,7 +69,7 @@ impl Context {
     /// Takes a message of the mechanism.
     fn advance(&self, message: &[u8]) -> LoginStep {
         // Before a login the connection has refused it. A client that logs in again could send more.
-        let most = self.services.settings().login_max_bytes;
+        let most = self.services.settings().login_max_bytes_of(&self.connection.listener.name);
         let mut state = self.connection.login.0.lock().ignoring_poison();
         let (Some((mechanism, mut exchange)), Some(logins)) = (state.exchange.take(), self.logins()) else {
             return LoginStep::Nothing;

@@ -42,13 +42,20 @@ pub(super) fn read(
     allow_everyone: bool,
 ) -> Result<Option<AuthorizerSettings>, ConfigError> {
     let super_users = read_super_users(super_users)?;
-    match class.trim() {
-        "" => Ok(None),
-        STANDARD => {
-            Ok(Some(AuthorizerSettings { super_users, allow_everyone_if_no_acl_found: allow_everyone }))
-        }
-        other => Err(ConfigError::invalid(CLASS, other, format!("the only authorizer is {STANDARD}"))),
+    let class = class.trim();
+    if class.is_empty() {
+        return Ok(None);
     }
+    check_class(CLASS, class)?;
+    Ok(Some(AuthorizerSettings { super_users, allow_everyone_if_no_acl_found: allow_everyone }))
+}
+
+/// `name` is the full name of the setting.
+pub(super) fn check_class(name: &str, class: &str) -> Result<(), ConfigError> {
+    if class == STANDARD {
+        return Ok(());
+    }
+    Err(ConfigError::invalid(name, class, format!("the only authorizer is {STANDARD}")))
 }
 
 fn read_super_users(written: &str) -> Result<BTreeSet<String>, ConfigError> {

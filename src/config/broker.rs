@@ -75,7 +75,9 @@ settings! {
         max_idle: Duration = Value::millis, long("connections.max.idle.ms", "600000").at_least(0);
         /// The maximum number of connections. The process's limit of open files is another limit:
         /// segments get half of it, up to 512, the broker itself a small part, and connections the rest.
-        max_connections: u32 = Value::number, int("max.connections", "2147483647").dynamic().at_least(0);
+        /// `listener.name.NAME.max.connections` is the maximum of one listener. Beyond it a connection waits until another
+        /// one ends.
+        max_connections: u32 = Value::number, int(MAX_CONNECTIONS, "2147483647").dynamic().at_least(0);
         /// The maximum number of connections from one IP address.
         max_connections_per_ip: u32 = Value::number,
             int("max.connections.per.ip", "2147483647").dynamic().at_least(0);
@@ -115,8 +117,8 @@ settings! {
         /// The time between two checks for expired delegation tokens, which are then removed.
         token_check: Duration = Value::millis,
             long("delegation.token.expiry.check.interval.ms", "3600000").at_least(1);
-        /// The maximum size of a request before the login.
-        login_max_bytes: u32 = Value::number, int("sasl.server.max.receive.size", "524288").at_least(1);
+        /// The maximum size of a request before the login. May have a listener in front.
+        login_max_bytes: u32 = Value::number, int(LOGIN_MAX_BYTES, "524288").at_least(1);
         /// The time in which a client has to complete its TLS handshake.
         handshake_timeout: Duration = Value::millis, int("jackdaw.tls.handshake.timeout.ms", "10000").at_least(1);
         /// The maximum number of TLS handshakes at a time, from the whole first message of the client on. Others wait. The
@@ -499,6 +501,10 @@ pub(super) const HTTP_LOGIN: &str = "jackdaw.http.login";
 
 pub(super) const TEST_HOOKS: &str = "jackdaw.test.hooks";
 const TEST_HOOKS_TOKEN: &str = "jackdaw.test.hooks.token";
+
+pub(super) const LOGIN_MAX_BYTES: &str = "sasl.server.max.receive.size";
+
+pub(super) const MAX_CONNECTIONS: &str = "max.connections";
 
 pub(super) const CONNECTION_RATE: &str = "max.connection.creation.rate";
 

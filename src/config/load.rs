@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use super::authorizer;
 use super::broker::{
-    BROKERS, CONNECTION_RATE, HTTP_LOGIN, MIN_INSYNC_REPLICAS, TEST_HOOKS, current, row, rows,
+    BROKERS, CONNECTION_RATE, HTTP_LOGIN, LOGIN_MAX_BYTES, MAX_CONNECTIONS, MIN_INSYNC_REPLICAS, TEST_HOOKS,
+    current, row, rows,
 };
 use super::initial_topics::{self, INITIAL_TOPICS};
 use super::listener::{self, Build, Listener};
 use super::listener_logins;
+use super::prefix::base_of;
 use super::row::Row;
 use super::rules::{self, Candidate};
 use super::value::Value;
@@ -57,7 +59,7 @@ impl BrokerSettings {
         }
         let (mut rest, mut kept) = altered.split_known();
         let mut wrong = Vec::new();
-        rest.retain(|(_, name, value)| match row(name).map(|row| row.read(value)) {
+        rest.retain(|(_, name, value)| match row(base_of(name)).map(|row| rules::read(name, row, value)) {
             Some(Err(error)) => {
                 wrong.push(IgnoredSetting { name: name.clone(), error });
                 false
@@ -118,8 +120,11 @@ impl BrokerSettings {
         let mut own = BTreeMap::new();
         for (name, written) in &set {
             let row = row(name).expect("only names of rows are set");
-            own.insert(*name, row.read(written)?);
+            own.insert(*name, rules::read(name, row, written)?);
         }
+        let started = given.all().map(|(name, written)| (name, written.value.as_str()));
+        let since = altered.cluster.iter().chain(&altered.broker);
+        rules::check_prefixed(started.chain(since.map(|(name, value)| (name.as_str(), value.as_str()))))?;
         let values = Values { own };
         let value = |name: &str| row(name).map(|row| values.get(row));
         let candidate = Candidate { own: &values.own, inherited: &value };
@@ -127,9 +132,6 @@ impl BrokerSettings {
         let list = |name: &str| value(name).map_or_else(Vec::new, |value| value.words());
         let listeners = listener::listeners(list, Build::THIS)?;
         let logins = listener_logins::of_listeners(&listeners, |name| current(name, &altered, &given))?;
-        for listener in &listeners {
-            connection_rate(&listener.name, &altered, &given)?;
-        }
         let value = |name: &str| values.get(row(name).expect("the setting has a row"));
         let (http, tls) = (value("jackdaw.http.listener"), value("jackdaw.http.tls").flag());
         let http = listener::http(http.text_if_any(), tls, Build::THIS)?;
@@ -159,7 +161,24 @@ impl BrokerSettings {
 
     /// The rate of new connections of one listener; `None` if it has none of its own.
     pub fn connection_rate_of(&self, listener: &str) -> Option<u32> {
-        connection_rate(listener, &self.altered, &self.given).ok()?
+        self.number_of(listener, CONNECTION_RATE)
+    }
+
+    /// The maximum number of connections of one listener; `None` if it has none of its own.
+    pub fn max_connections_of(&self, listener: &str) -> Option<u32> {
+        self.number_of(listener, MAX_CONNECTIONS)
+    }
+
+    /// The maximum size of a request before the login at one listener.
+    pub fn login_max_bytes_of(&self, listener: &str) -> u32 {
+        self.number_of(listener, LOGIN_MAX_BYTES).unwrap_or(self.login_max_bytes)
+    }
+
+    /// The number that a listener has of its own. It was checked when the settings were loaded.
+    fn number_of(&self, listener: &str, base: &str) -> Option<u32> {
+        let name = format!("listener.name.{}.{base}", listener.to_ascii_lowercase());
+        let written = current(&name, &self.altered, &self.given)?;
+        Some(row(base)?.read(written).ok()?.number())
     }
 
     /// The ids of the virtual brokers of this process.
@@ -250,12 +269,4 @@ fn resolve(asked: &Row, set: impl Fn(&Row) -> Option<Value>) -> Value {
         .map(|(stand_in, factor)| (stand_in.default_value(), factor))
         .find(|(value, _)| *value != Value::Null)
         .map_or(Value::Null, |(value, factor)| value.scaled(factor, asked.kind))
-}
-
-/// The rate of new connections that a listener has of its own.
-fn connection_rate(listener: &str, altered: &Altered, given: &Given) -> Result<Option<u32>, ConfigError> {
-    let name = format!("listener.name.{}.{CONNECTION_RATE}", listener.to_ascii_lowercase());
-    let Some(written) = current(&name, altered, given) else { return Ok(None) };
-    let row = row(CONNECTION_RATE).expect("the setting has a row");
-    Ok(Some(row.read(written).map_err(|error| error.under(&name))?.number()))
 }

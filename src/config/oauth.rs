@@ -27,7 +27,7 @@ pub(super) const VALIDATOR: &str = "sasl.oauthbearer.jwt.validator.class";
 pub(super) const DEFAULT_VALIDATOR: &str = "org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator";
 
 /// The validators of tokens that verify signatures.
-const VALIDATORS: [&str; 2] =
+pub(super) const VALIDATORS: [&str; 2] =
     [DEFAULT_VALIDATOR, "org.apache.kafka.common.security.oauthbearer.BrokerJwtValidator"];
 /// The callback handler that verifies signatures: its name, and the name that it had before Kafka 4.
 const VERIFYING: [&str; 2] = [
@@ -36,6 +36,9 @@ const VERIFYING: [&str; 2] = [
 ];
 /// The callback handler that takes tokens without a signature. It is the default.
 pub(super) const UNSECURED: &str = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
+
+/// The callback handlers of the server that can be chosen.
+pub(super) const HANDLERS: [&str; 3] = [VERIFYING[0], VERIFYING[1], UNSECURED];
 
 /// How the tokens of clients are verified.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 use super::broker::rows;
 use super::logins::is_about_tokens;
 use super::row::{Change, Row};
+use super::rules;
 use super::value::Kind;
 use super::{BrokerSettings, ConfigError, Given, Origin, Written};
 
@@ -39,7 +40,7 @@ impl BrokerSettings {
             if value(before) == value(now) || (now.is_none() && before.is_some_and(is_of_the_program)) {
                 continue;
             }
-            if let Some(Err(error)) = now.map(|now| row.read(&now.value)) {
+            if let Some(Err(error)) = now.map(|now| rules::read(row.name, row, &now.value)) {
                 refused.push(error.hiding_provided(written));
                 continue;
             }
@@ -56,13 +57,17 @@ impl BrokerSettings {
             if now.is_none() && before.as_ref().is_some_and(is_of_the_program) {
                 continue;
             }
-            let is_same = value(before.as_ref()) == value(now);
-            if !is_about_tokens(name) {
-                if !is_same {
-                    changed.push(self.difference(name, row, before.as_ref(), now));
-                }
+            if value(before.as_ref()) == value(now) {
                 given.replace(name, now.cloned());
-            } else if !is_same && !waiting.contains(&row.name) {
+            } else if let Some(Err(error)) = now.map(|now| rules::read(name, row, &now.value)) {
+                let error = error.hiding_provided(written);
+                if !refused.contains(&error) {
+                    refused.push(error);
+                }
+            } else if !is_about_tokens(name) {
+                changed.push(self.difference(name, row, before.as_ref(), now));
+                given.replace(name, now.cloned());
+            } else if !waiting.contains(&row.name) {
                 waiting.push(row.name);
             }
         }

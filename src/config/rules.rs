@@ -5,7 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use super::authorizer;
 use super::check::Check;
+use super::logins::CALLBACK;
+use super::oauth;
+use super::prefix::base_of;
+use super::row::Row;
 use super::value::Value;
 use super::{ConfigError, broker, topic};
 
@@ -26,19 +31,11 @@ pub(super) const BROKER: &[Rule] = &[
         if is_controller { Err(ConfigError::OnlyController) } else { Ok(()) }
     },
     |it| {
-        let class = it.own_text(QUOTA_CALLBACK).unwrap_or_default();
-        let why = "no class can decide about quotas here; set quotas with kafka-configs.sh or jackdaw quota";
-        valid(class.is_empty(), QUOTA_CALLBACK, || class.clone(), why)
-    },
-    |it| {
         let (least, most) =
             (it.number("group.min.session.timeout.ms"), it.number("group.max.session.timeout.ms"));
         let why = "it must be at least group.min.session.timeout.ms";
         valid(least <= most, "group.max.session.timeout.ms", || most.to_string(), why)
     },
-    |it| keeps_its_default(it, "principal.builder.class"),
-    |it| keeps_its_default(it, "security.providers"),
-    |it| keeps_its_default(it, "ssl.engine.factory.class"),
 ];
 
 /// Rules for altered settings of a broker, which are compared with the present ones.
@@ -81,7 +78,7 @@ pub(super) const GROUP: &[Rule] = &[
     },
 ];
 
-const QUOTA_CALLBACK: &str = "client.quota.callback.class";
+const NO_CLASSES: &str = "Java classes cannot be loaded; remove this setting";
 const LOG_ROLL: &str = "log.roll.ms must be greater than or equal to 1";
 const LOG_ROLL_JITTER: &str = "log.roll.jitter.ms must be greater than or equal to 0";
 const LOG_RETENTION: &str = "log.retention.ms must be unlimited (-1) or, greater than or equal to 1";
@@ -138,12 +135,42 @@ impl Candidate<'_> {
     }
 }
 
-/// A setting of a Java class that refuses clients. It must keep its default, because classes cannot be loaded.
-fn keeps_its_default(it: &Candidate<'_>, name: &str) -> Result<(), ConfigError> {
-    let default = broker::row(name).and_then(|row| row.default).unwrap_or_default();
-    let set = it.own_text(name).unwrap_or_default();
-    let why = "Java classes cannot be loaded; without this one, clients that it refuses could connect";
-    valid(set.is_empty() || set == default, name, || set.clone(), why)
+/// Reads and checks one setting of the broker, whose full name may have the prefix of a listener.
+pub(super) fn read(name: &str, row: &Row, written: &str) -> Result<Value, ConfigError> {
+    let value = row.read(written).map_err(|error| error.under(name))?;
+    can_work_here(name, row, &value.text())?;
+    Ok(value)
+}
+
+/// Checks those settings that have the prefix of a listener. As in Kafka, they are checked as the settings without it.
+pub(super) fn check_prefixed<'a>(set: impl Iterator<Item = (&'a str, &'a str)>) -> Result<(), ConfigError> {
+    for (name, written) in set {
+        let base = base_of(name);
+        if let Some(row) = broker::row(base).filter(|_| base != name) {
+            read(name, row, written)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a Java class that is meant to keep clients out, because classes cannot be loaded.
+fn can_work_here(name: &str, row: &Row, set: &str) -> Result<(), ConfigError> {
+    if set.is_empty() || row.default == Some(set) {
+        return Ok(());
+    }
+    let refuse = |why| Err(ConfigError::invalid(name, set, why));
+    match row.name {
+        "principal.builder.class" | "security.providers" | "ssl.engine.factory.class" => {
+            refuse("Java classes cannot be loaded; without this one, clients that it refuses could connect")
+        }
+        "client.quota.callback.class" => {
+            refuse("no class can decide about quotas here; set quotas with kafka-configs.sh or jackdaw quota")
+        }
+        CALLBACK if !oauth::HANDLERS.contains(&set) => refuse(NO_CLASSES),
+        oauth::VALIDATOR if !oauth::VALIDATORS.contains(&set) => refuse(NO_CLASSES),
+        authorizer::CLASS => authorizer::check_class(name, set),
+        _ => Ok(()),
+    }
 }
 
 fn session_is_longer_than_heartbeat(it: &Candidate<'_>, kind: &str) -> Result<(), ConfigError> {

@@ -5,6 +5,8 @@ use super::listener::Build;
 use super::*;
 use crate::types::{NodeId, ScramHash};
 
+mod prefixed;
+
 fn broker(set: &[(&str, &str)]) -> Result<BrokerSettings, ConfigError> {
     let mut given = Given::default();
     for (name, value) in set {

@@ -578,7 +578,8 @@ impl<S: Socket> Connection<S> {
         if session.principal().is_some() {
             return Expected::Request;
         }
-        let most = usize::try_from(self.shared.api.settings().login_max_bytes).unwrap_or(usize::MAX);
+        let most = self.shared.api.settings().login_max_bytes_of(&self.info.listener.name);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         match session.phase() {
             Phase::SendsTokens => Expected::Token { most },
             Phase::Begins | Phase::KnowsVersions | Phase::Authenticates | Phase::LoggedIn => {

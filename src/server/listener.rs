@@ -18,7 +18,7 @@ use super::{Shared, origin};
 use crate::api::connection::ConnectionInfo;
 use crate::config::{BrokerSettings, Listener};
 use crate::time;
-use crate::types::IgnorePoison;
+use crate::types::{IgnorePoison, NodeId};
 
 /// Connections that can wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -129,6 +129,7 @@ async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
 /// Accepts and serves connections until the broker stops, then waits for all of them to end.
 pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
+    let place = Place { broker: shared.api.settings().node_id, listener: listener.name.as_str().into() };
     loop {
         let accepted = tokio::select! {
             () = shared.stopping.begun() => break,
@@ -152,7 +153,7 @@ pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared:
         // If there are too many connections, this one waits until another ends, and so do all later ones.
         let slot = tokio::select! {
             () = shared.stopping.begun() => break,
-            slot = shared.slots.take() => slot,
+            slot = shared.slots.take(&place, || shared.api.settings()) => slot,
         };
         let Some(admitted) = shared.slots.admit(peer.ip()) else {
             shared.counts.turn_away(Reason::TooManyFromAddress);
@@ -235,25 +236,36 @@ async fn bear(error: &io::Error) {
     time::sleep(BACK_OFF).await;
 }
 
-/// Counts the connections, in total and for each address. The limits are read each time, because they can
-/// be altered while the broker runs.
+/// Counts the connections, in total, for each listener and for each address. The limits are read each time, because
+/// they can be altered while the broker runs.
 pub(super) struct Slots {
     /// The limit that leaves enough file descriptors for writes.
     most_by_files: usize,
     settings: Box<dyn Fn() -> Arc<BrokerSettings> + Send + Sync>,
     used: Mutex<UsedSlots>,
-    /// Notified when a connection ends.
+    /// Notified when a connection ends. All listeners are woken, because each may have a limit of its own.
     freed: Notify,
 }
 
 #[derive(Default)]
 struct UsedSlots {
     all: usize,
+    per_listener: BTreeMap<Place, u32>,
     per_ip: BTreeMap<IpAddr, u32>,
 }
 
-/// One of all connections, until this is dropped.
-pub(super) struct Slot(Arc<Slots>);
+/// A listener of one of the brokers in this process.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    broker: NodeId,
+    listener: Arc<str>,
+}
+
+/// One of all connections and of those of its listener, until this is dropped.
+pub(super) struct Slot {
+    slots: Arc<Slots>,
+    place: Place,
+}
 
 /// One connection of an address, until this is dropped.
 pub(super) struct SlotOfAddress {
@@ -270,16 +282,20 @@ impl Slots {
         Arc::new(Slots { most_by_files, settings, used: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Waits until another connection ends if there are too many.
-    async fn take(self: &Arc<Slots>) -> Slot {
+    /// Waits until another connection ends if there are too many, here or in total. `own` returns the settings of the
+    /// broker that the listener is of.
+    async fn take(self: &Arc<Slots>, place: &Place, own: impl Fn() -> Arc<BrokerSettings>) -> Slot {
         loop {
             let freed = self.freed.notified();
             let most = usize::try_from((self.settings)().max_connections).unwrap_or(usize::MAX);
+            let most_here = own().max_connections_of(&place.listener).unwrap_or(u32::MAX);
             {
                 let mut used = self.used();
-                if used.all < most.min(self.most_by_files) {
+                let here = used.per_listener.get(place).copied().unwrap_or(0);
+                if used.all < most.min(self.most_by_files) && here < most_here {
                     used.all += 1;
-                    return Slot(Arc::clone(self));
+                    used.per_listener.insert(place.clone(), here + 1);
+                    return Slot { slots: Arc::clone(self), place: place.clone() };
                 }
             }
             // A raised limit gives no notification, so it is checked after a while.
@@ -311,8 +327,14 @@ impl Slots {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.used().all -= 1;
-        self.0.freed.notify_one();
+        {
+            let mut used = self.slots.used();
+            used.all -= 1;
+            if let Some(here) = used.per_listener.get_mut(&self.place) {
+                *here -= 1;
+            }
+        }
+        self.slots.freed.notify_waiters();
     }
 }
 

@@ -190,6 +190,20 @@ async fn the_number_of_connections_is_altered_while_they_are_there() {
 }
 
 #[tokio::test]
+async fn the_number_of_connections_of_a_listener_is_altered_while_they_are_there() {
+    const OF_LISTENER: &str = "listener.name.plaintext.max.connections";
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    set(&mut client, BROKER, "", OF_LISTENER, "1").await;
+    let mut second = node.client().await;
+    second.send(0, &ApiVersionsRequest::default()).await;
+    set(&mut client, BROKER, "1", OF_LISTENER, "1").await;
+    assert!(!second.has_received(), "it waits");
+    set(&mut client, BROKER, "1", OF_LISTENER, "2").await;
+    assert!(second.receive_bytes_or_close().await.is_some());
+}
+
+#[tokio::test]
 async fn how_many_connections_an_address_has_is_altered_while_they_are_there() {
     let node = Node::start().await;
     let mut client = node.client().await;

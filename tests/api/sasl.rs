@@ -235,7 +235,14 @@ async fn w5_after_handshake_v0_the_messages_have_no_header() {
 
 #[tokio::test]
 async fn a_frame_before_the_login_has_a_limit() {
-    let node = node_with(&[("sasl.server.max.receive.size", "1000")], Clock::machine()).await;
+    for name in ["sasl.server.max.receive.size", "listener.name.sasl_plaintext.sasl.server.max.receive.size"]
+    {
+        frames_before_the_login_are_limited_by(name).await;
+    }
+}
+
+async fn frames_before_the_login_are_limited_by(name: &str) {
+    let node = node_with(&[(name, "1000")], Clock::machine()).await;
     let long = [ALICE, &[b'x'; 1000]].concat();
     let mut client = node.client().await;
     handshake(&mut client, 1, PLAIN).await;

@@ -20,14 +20,18 @@ fn line(file: &str) -> String {
 }
 
 fn settings(set: &[(&str, &str)]) -> BrokerSettings {
+    read(set).unwrap()
+}
+
+fn read(set: &[(&str, &str)]) -> Result<BrokerSettings, ConfigError> {
     let mut given = Given::default();
     given.set("listeners", "SSL://localhost:0");
     set.iter().for_each(|(name, value)| given.set(*name, *value));
-    BrokerSettings::load(given).unwrap()
+    BrokerSettings::load(given)
 }
 
 fn load(set: &[(&str, &str)]) -> Result<Arc<LoadedTls>, ConfigError> {
-    Tls::load(&settings(set)).map(|tls| tls.listener("SSL").unwrap().loaded())
+    Tls::load(&read(set)?).map(|tls| tls.listener("SSL").unwrap().loaded())
 }
 
 fn subjects(loaded: &LoadedTls) -> Vec<&str> {

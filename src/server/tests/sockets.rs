@@ -155,6 +155,30 @@ async fn a_connection_too_many_waits_until_another_ends() {
 }
 
 #[tokio::test]
+async fn a_connection_too_many_of_a_listener_waits_and_those_of_another_are_served() {
+    let running = start(&[
+        ("listeners", "A://127.0.0.1:0,B://127.0.0.1:0"),
+        ("listener.security.protocol.map", "A:PLAINTEXT,B:PLAINTEXT"),
+        ("listener.name.a.max.connections", "1"),
+    ]);
+    let running = running.await.unwrap();
+    let [a, b] = running.addresses()[..] else { panic!("one address for each listener") };
+    let mut first = TcpStream::connect(a).await.unwrap();
+    assert!(is_served(&mut first).await);
+    let second = TcpStream::connect(a).await.unwrap();
+    let mut second = tokio::spawn(async move {
+        let mut second = second;
+        is_served(&mut second).await
+    });
+    for _ in 0..2 {
+        assert!(is_served(&mut TcpStream::connect(b).await.unwrap()).await);
+    }
+    assert!(!second.is_finished());
+    drop(first);
+    assert!((&mut second).await.unwrap());
+}
+
+#[tokio::test]
 async fn an_address_has_only_so_many_connections() {
     let running = start(&[("max.connections.per.ip", "1")]).await.unwrap();
     let addresses = running.addresses();
