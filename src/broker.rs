@@ -30,7 +30,7 @@ use crate::http::{Hooks, Http, Sources};
 use crate::metrics::Metrics;
 #[cfg(feature = "security")]
 use crate::security::basic::KnownUser;
-use crate::security::tls::Tls;
+use crate::security::tls::{Replacement, Tls};
 use crate::server::{BindError, Bound, Resources};
 use crate::stop::Stop;
 use crate::storage::{Location, OpenError, Store, StoreOptions};
@@ -159,14 +159,18 @@ impl Broker {
 
     /// Applies all settings that can change while the broker runs. Logs the changes, the settings
     /// that need a restart, and errors.
-    pub async fn reload(&self, written: Given) {
-        let mut tls = self.virtual_brokers.reload(&written).await;
+    pub async fn reload(&self, mut written: Given) {
+        let certificates = self.read_certificates(&mut written).await;
+        self.virtual_brokers.reload(&written).await;
+        for (listener, replacement) in certificates {
+            replacement.install();
+            info!(listener, "keys and certificates were read again; new connections get them");
+        }
         #[cfg(feature = "security")]
-        let of_brokers = tls.clone();
-        tls.push((Arc::clone(&self.http_tls), self.virtual_brokers.common().services.settings()));
-        reload_certificates(tls).await;
-        #[cfg(feature = "security")]
-        warn_of_locked_out(&self.virtual_brokers.common().services, &of_brokers);
+        warn_of_locked_out(
+            &self.virtual_brokers.common().services,
+            &self.virtual_brokers.tls_after(&written),
+        );
         let store = self.store.clone();
         let Ok(Reloaded { changed, waiting, refused, .. }) =
             spawn_blocking(move || store.reload_settings(&written)).await
@@ -200,6 +204,40 @@ impl Broker {
             refused = refused.len(),
             "settings were read again"
         );
+    }
+
+    /// Reads keys and certificates again, as their files are now and as their settings will be after a reload. Returns
+    /// those to install, with their listeners. If those of a listener are refused, its settings of TLS in `written`
+    /// become the present ones.
+    async fn read_certificates(&self, written: &mut Given) -> Vec<(String, Replacement)> {
+        let present = self.virtual_brokers.common().services.settings();
+        let mut all = self.virtual_brokers.tls_after(written);
+        all.push((Arc::clone(&self.http_tls), Arc::new(present.reloaded(written).settings)));
+        let prepared = spawn_blocking(move || {
+            all.iter().flat_map(|(tls, settings)| tls.prepare_all(settings)).collect::<Vec<_>>()
+        });
+        let Ok(prepared) = prepared.await else {
+            error!("cannot read the certificates: this is a bug of the broker; restart it to use new ones");
+            return Vec::new();
+        };
+        let mut replacements = Vec::new();
+        let mut refused = Vec::new();
+        for (listener, outcome) in prepared {
+            match outcome {
+                Ok(replacement) => replacements.push((listener, replacement)),
+                Err(error) => {
+                    warn!(
+                        listener, %error,
+                        "certificates refused, the old ones and their settings stay; correct it and send SIGHUP again"
+                    );
+                    written.keep_tls_of(&listener, &present.given);
+                    refused.push(listener);
+                }
+            }
+        }
+        // Virtual brokers have listeners of the same names, and the same settings for them.
+        replacements.retain(|(listener, _)| !refused.contains(listener));
+        replacements
     }
 
     /// Stops gracefully: refuses new work, answers the requests in flight, and syncs all data to
@@ -325,7 +363,8 @@ impl Builder {
             let keys = token_keys::start(&services.settings(), &mut housekeeping).await;
             services.with_token_keys(keys.map_err(StartError::Settings)?)
         };
-        let services = Arc::new(services);
+        let services = Arc::new(services.with_http_tls(Arc::clone(&http_tls)));
+        http_tls.load_again(&services.settings()).map_err(StartError::Settings)?;
         let live = Arc::clone(&services);
         let resources = Resources::of(&settings, move || live.settings());
         let common = Common { services, settings: Arc::clone(&settings), resources };
@@ -484,26 +523,6 @@ async fn repeat(store: Store, (first, every): (Duration, Duration), work: fn(&St
             error!("housekeeping failed: this is a bug of the broker; it is tried again");
         }
         time::sleep(every).await;
-    }
-}
-
-/// Reads keys and certificates again, as their settings and files are now.
-async fn reload_certificates(all: Vec<(Arc<Tls>, Arc<BrokerSettings>)>) {
-    let reloaded = spawn_blocking(move || {
-        all.iter().flat_map(|(tls, settings)| tls.reload(settings)).collect::<Vec<_>>()
-    });
-    let Ok(reloaded) = reloaded.await else {
-        return error!(
-            "cannot read the certificates: this is a bug of the broker; restart it to use new ones"
-        );
-    };
-    for (listener, outcome) in reloaded {
-        match outcome {
-            Ok(()) => info!(listener, "keys and certificates were read again; new connections get them"),
-            Err(error) => warn!(
-                listener, %error, "certificates refused, the old ones stay; correct it and send SIGHUP again"
-            ),
-        }
     }
 }
 

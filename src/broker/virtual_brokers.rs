@@ -70,13 +70,21 @@ impl VirtualBrokers {
         published
     }
 
-    /// Reloads their settings. Returns the keys and certificates of each, and the settings by which they are read.
-    pub async fn reload(&self, written: &Given) -> Vec<(Arc<Tls>, Arc<BrokerSettings>)> {
+    /// The keys and certificates of each, and the settings by which they are read after a reload.
+    pub fn tls_after(&self, written: &Given) -> Vec<(Arc<Tls>, Arc<BrokerSettings>)> {
+        let after = |one: &VirtualBroker| {
+            let (tls, settings) = one.tls(&self.common);
+            (tls, Arc::new(settings.reloaded(written).settings))
+        };
+        self.state().all.iter().map(after).collect()
+    }
+
+    /// Reloads their settings.
+    pub async fn reload(&self, written: &Given) {
         let _turn = self.turn.lock().await;
         let mut state = self.state();
         state.all.iter_mut().for_each(|one| one.reload(written));
         self.common.services.reload(written);
-        state.all.iter().map(|one| one.tls(&self.common)).collect()
     }
 
     /// Stops all of them, and answers the requests in flight. Stops and starts of single brokers that have not ended by then

@@ -29,6 +29,17 @@ pub struct Difference {
     pub is_altered: bool,
 }
 
+impl Given {
+    /// Takes the TLS settings that have the prefix of this listener from `before`.
+    pub fn keep_tls_of(&mut self, listener: &str, before: &Given) {
+        let prefix = format!("listener.name.{}.ssl.", listener.to_lowercase());
+        let names = self.names().chain(before.names()).filter(|name| name.starts_with(&prefix));
+        for name in names.map(str::to_owned).collect::<Vec<_>>() {
+            self.replace(&name, before.written(&name).cloned());
+        }
+    }
+}
+
 impl BrokerSettings {
     /// The settings with the current values of file, environment and flags.
     pub fn reloaded(&self, written: &Given) -> Reloaded {

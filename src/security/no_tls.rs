@@ -26,7 +26,11 @@ impl Tls {
         Ok(Tls)
     }
 
-    pub fn reload(&self, _: &BrokerSettings) -> Vec<(String, Result<(), ConfigError>)> {
+    pub fn load_again(&self, _: &BrokerSettings) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    pub fn prepare_all(&self, _: &BrokerSettings) -> Vec<(String, Result<Replacement, ConfigError>)> {
         Vec::new()
     }
 

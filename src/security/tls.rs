@@ -148,14 +148,21 @@ impl Tls {
         shown.collect()
     }
 
-    /// Reads the keys and certificates of all listeners anew, and uses those that may replace the present ones. Returns
-    /// the outcome for each listener.
-    pub fn reload(&self, settings: &BrokerSettings) -> Vec<(String, Result<(), ConfigError>)> {
-        let reload = |listener: &Arc<TlsListener>| {
-            let prepared = listener.prepare(settings);
-            (listener.name.clone(), prepared.map(Replacement::install))
-        };
-        self.0.iter().map(reload).collect()
+    /// Reads the keys and certificates of all listeners anew at the start, when settings that clients had altered are
+    /// known. There are no present ones to compare them with.
+    pub fn load_again(&self, settings: &BrokerSettings) -> Result<(), ConfigError> {
+        for listener in &self.0 {
+            let loaded = Arc::new(LoadedTls::read(&settings.tls(&listener.name)?)?);
+            Replacement { listener: Arc::clone(listener), loaded }.install();
+        }
+        Ok(())
+    }
+
+    /// Reads the keys and certificates of all listeners anew, and checks whether they may replace the present ones.
+    /// Returns the outcome for each listener.
+    pub fn prepare_all(&self, settings: &BrokerSettings) -> Vec<(String, Result<Replacement, ConfigError>)> {
+        let prepare = |listener: &Arc<TlsListener>| (listener.name.clone(), listener.prepare(settings));
+        self.0.iter().map(prepare).collect()
     }
 
     /// What operators have to know about the present certificates and settings, as whole sentences.

@@ -100,7 +100,7 @@ async fn described(
 }
 
 /// Value and source; a setting that is not listed has neither.
-async fn value(client: &mut Client, kind: i8, name: &str, setting: &str) -> (Option<String>, i8) {
+pub async fn value(client: &mut Client, kind: i8, name: &str, setting: &str) -> (Option<String>, i8) {
     let setting = described(client, kind, name, setting).await;
     setting.map_or((None, -1), |setting| (setting.value, setting.config_source))
 }

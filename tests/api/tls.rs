@@ -13,10 +13,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::alter_configs::{BROKER, DELETE, SET, alter, set};
+use crate::alter_configs::{BROKER, DELETE, SET, alter, set, value};
 use crate::harness::Client;
 
 const LOCATION: &str = "listener.name.ssl.ssl.keystore.location";
+const OF_HTTP: &str = "listener.name.http.ssl.keystore.location";
 const INVALID_REQUEST: i16 = 42;
 const POLICY_VIOLATION: i16 = 44;
 
@@ -161,7 +162,7 @@ async fn health_is_answered_over_tls_where_it_is_asked_for() {
     let mut given = given(&store("server.jks"));
     given.set("jackdaw.http.listener", "127.0.0.1:0");
     given.set("jackdaw.http.tls", "true");
-    given.set("listener.name.http.ssl.keystore.location", store("jdk17.p12"));
+    given.set(OF_HTTP, store("jdk17.p12"));
     let (broker, _) = start(given).await;
     let mut stream = connect_to(&broker.http().unwrap().to_string()).await;
     assert!(shows_name(&stream, "jdk17"));
@@ -169,6 +170,67 @@ async fn health_is_answered_over_tls_where_it_is_asked_for() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+/// The settings of a broker with TLS at its HTTP port.
+fn given_with_http(keystore: &str) -> Given {
+    let mut given = given(&store("server.jks"));
+    for (name, value) in [
+        ("jackdaw.http.listener", "127.0.0.1:0"),
+        ("jackdaw.http.tls", "true"),
+        (OF_HTTP, keystore),
+        ("ssl.allow.dn.changes", "true"),
+        ("ssl.allow.san.changes", "true"),
+    ] {
+        given.set(name, value);
+    }
+    given
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_http_server_is_replaced_by_its_setting_and_stays_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = async || {
+        let given = given_with_http(&store("server.jks"));
+        Broker::builder().set_all(given).data_dir(dir.path()).start().await.unwrap()
+    };
+    let shows = async |broker: &Broker, name: &str| {
+        shows_name(&connect_to(&broker.http().unwrap().to_string()).await, name)
+    };
+    let broker = start().await;
+    let mut client = Client::of(&broker.listening()[0]).await;
+    for wrong in [store("make"), store("missing.jks")] {
+        let (code, message) = alter(&mut client, BROKER, "1", &[(OF_HTTP, SET, Some(&wrong))]).await;
+        assert_eq!(code, INVALID_REQUEST);
+        assert!(message.unwrap().contains(&format!("{wrong} for configuration {OF_HTTP}")));
+    }
+    assert!(shows(&broker, "jks").await);
+    set(&mut client, BROKER, "1", OF_HTTP, &store("jdk17.p12")).await;
+    assert!(shows(&broker, "jdk17").await);
+    broker.stop().await;
+    assert!(shows(&start().await, "jdk17").await);
+}
+
+#[tokio::test]
+async fn settings_of_tls_that_are_refused_at_sighup_are_not_shown_and_others_act() {
+    const AUTH: &str = "listener.name.ssl.ssl.client.auth";
+    const RULES: &str = "listener.name.ssl.ssl.principal.mapping.rules";
+    let given = given_with_http(&store("server.jks"));
+    let (broker, mut client) = start(given.clone()).await;
+    for (name, wrong) in [(AUTH, "required"), (RULES, "garbage"), (OF_HTTP, "/missing")] {
+        let mut written = given.clone();
+        written.set(name, wrong);
+        written.set("log.retention.ms", "77");
+        broker.reload(written).await;
+        let before = given.get(name).map(str::to_owned);
+        assert_eq!(value(&mut client, BROKER, "1", name).await.0, before, "{name}");
+        assert_eq!(value(&mut client, BROKER, "1", "log.retention.ms").await.0.as_deref(), Some("77"));
+        assert!(is_served(&mut connect(&broker).await).await);
+    }
+    let mut written = given;
+    written.set(RULES, "RULE:^CN=(.*?),.*$/$1/");
+    broker.reload(written).await;
+    assert!(value(&mut client, BROKER, "1", RULES).await.0.is_some_and(|rules| rules.starts_with("RULE:")));
 }
 
 #[tokio::test]

@@ -147,7 +147,12 @@ fn certificates(
     if named.is_empty() {
         return Ok(Vec::new());
     }
-    let prepared = after(changes, ctx).and_then(|after| ctx.services.tls.prepare(&after, named.into_iter()));
+    let prepare = |after: BrokerSettings| {
+        let mut prepared = ctx.services.tls.prepare(&after, named.iter().copied())?;
+        prepared.extend(ctx.services.http_tls.prepare(&after, named.iter().copied())?);
+        Ok(prepared)
+    };
+    let prepared = after(changes, ctx).and_then(prepare);
     prepared.map_err(|error| invalid_request(error.to_string()))
 }
 

@@ -37,6 +37,8 @@ pub struct Services {
     live: LiveSettings,
     /// The keys and certificates of the listeners.
     pub tls: Arc<Tls>,
+    /// Those of the HTTP server, which reads its settings as the first virtual broker does.
+    pub http_tls: Arc<Tls>,
     pub clock: Clock,
     pub fetch_sessions: Arc<Sessions>,
     pub auto_create: Arc<AutoCreate>,
@@ -115,6 +117,7 @@ impl Services {
             live: LiveSettings::new(Arc::clone(&settings), settings.node_id),
             authorizer,
             tls: Arc::default(),
+            http_tls: Arc::default(),
             groups,
             transactions,
             store,
@@ -134,6 +137,12 @@ impl Services {
     #[must_use]
     pub fn with_tls(self, tls: Arc<Tls>) -> Services {
         Services { tls, ..self }
+    }
+
+    /// Alters the keys and certificates of the HTTP server with its settings.
+    #[must_use]
+    pub fn with_http_tls(self, http_tls: Arc<Tls>) -> Services {
+        Services { http_tls, ..self }
     }
 
     /// Verifies tokens by these keys.
@@ -185,6 +194,11 @@ impl Services {
             cluster: ClusterFacts { node_id, ..self.cluster.clone() },
             live: LiveSettings::new(Arc::clone(started), node_id),
             tls: Arc::clone(&self.tls),
+            http_tls: if node_id == self.cluster.node_id {
+                Arc::clone(&self.http_tls)
+            } else {
+                Arc::default()
+            },
             clock: self.clock.clone(),
             fetch_sessions: sessions,
             auto_create: Arc::clone(&self.auto_create),
