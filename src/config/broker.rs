@@ -71,8 +71,9 @@ settings! {
         /// The number of bytes of responses that one connection gets before other connections have their
         /// turn. The response that exceeds it is still sent.
         turn_bytes: usize = Value::number, int("jackdaw.turn.max.bytes", "262144").at_least(1);
-        /// The time after which a connection without a request is closed.
-        max_idle: Duration = Value::millis, long("connections.max.idle.ms", "600000").at_least(0);
+        /// The time after which a connection without a request is closed. −1 means never.
+        max_idle: Duration = |v| v.limit().map_or(Duration::MAX, Duration::from_millis),
+            long("connections.max.idle.ms", "600000");
         /// The maximum number of connections. The process's limit of open files is another limit:
         /// segments get half of it, up to 512, the broker itself a small part, and connections the rest.
         /// `listener.name.NAME.max.connections` is the maximum of one listener. Beyond it a connection waits until another
@@ -89,7 +90,7 @@ settings! {
         /// connection later, by at most one window of `quota.window.size.seconds`.
         /// `listener.name.NAME.max.connection.creation.rate` is the rate of one listener.
         connection_rate: u32 = Value::number, int(CONNECTION_RATE, "2147483647").dynamic().at_least(0);
-        /// The number of windows over which the use of quotas is measured, at most 1000. A client that used nothing
+        /// The number of windows over which the use of quotas is measured. More than 1000 count as 1000. A client that used nothing
         /// before may use the quota of all windows but one at once.
         quota_windows: u32 = |v| v.number::<u32>().min(MOST_WINDOWS),
             int("quota.window.num", "11").at_least(1);

@@ -23,6 +23,16 @@ pub(super) const BROKER: &[Rule] = &[
     |it| requirement(it.own_number("log.roll.jitter.ms").is_none_or(|jitter| jitter >= 0), LOG_ROLL_JITTER),
     |it| requirement(it.own_number("log.retention.ms") != Some(0), LOG_RETENTION),
     |it| {
+        let (delay, idle) =
+            (it.number("connection.failed.authentication.delay.ms"), it.number("connections.max.idle.ms"));
+        agree(idle < 0 || delay < idle, || {
+            format!(
+                "requirement failed: connection.failed.authentication.delay.ms={delay} should always be less than \
+                 connections.max.idle.ms={idle} to prevent failed authentication responses from timing out"
+            )
+        })
+    },
+    |it| {
         let directories = it.words("log.dirs");
         valid(directories.len() <= 1, "log.dirs", || directories.join(","), "one data directory only")
     },

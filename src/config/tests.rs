@@ -228,9 +228,9 @@ fn m6_an_address_that_clients_cannot_connect_to_is_not_advertised() {
 fn settings_that_contradict_each_other_are_refused_at_the_start() {
     for (name, value) in [
         ("log.dirs", "/a,/b"),
-        ("principal.builder.class", "com.example.Builder"),
-        ("security.providers", "com.example.Provider"),
-        ("ssl.engine.factory.class", "com.example.Engine"),
+        ("connection.failed.authentication.delay.ms", "600000"),
+        ("connections.max.idle.ms", "100"),
+        ("security.inter.broker.protocol", "FOO"),
         ("listeners", "OTHER://:9092"),
         ("listeners", "localhost:9092"),
         ("listeners", ""),
@@ -239,6 +239,21 @@ fn settings_that_contradict_each_other_are_refused_at_the_start() {
         ("group.max.session.timeout.ms", "5000"),
     ] {
         assert!(broker(&[(name, value)]).is_err(), "{name}={value} was accepted");
+    }
+}
+
+#[test]
+fn a_failed_login_is_answered_before_its_connection_is_idle_as_in_kafka() {
+    const DELAY: &str = "connection.failed.authentication.delay.ms";
+    const IDLE: &str = "connections.max.idle.ms";
+    assert_eq!(
+        broker(&[(IDLE, "100")]).unwrap_err().to_string(),
+        "requirement failed: connection.failed.authentication.delay.ms=100 should always be less than \
+         connections.max.idle.ms=100 to prevent failed authentication responses from timing out"
+    );
+    assert_eq!(broker(&[(IDLE, "101")]).unwrap().max_idle, Duration::from_millis(101));
+    for never in ["-1", "-5"] {
+        assert_eq!(broker(&[(IDLE, never), (DELAY, "600000")]).unwrap().max_idle, Duration::MAX);
     }
 }
 

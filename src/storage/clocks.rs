@@ -69,8 +69,8 @@ impl Clocks {
         if let Some(doubt) = belief.doubt() {
             warn_of(doubt, &belief);
         }
-        let clocks = Clocks { clock, state: Mutex::new(State { belief, confirmed }) };
-        clocks.now();
+        let clocks = Clocks { clock, state: Mutex::new(State { belief, confirmed: None }) };
+        clocks.confirm(confirmed);
         clocks
     }
 
@@ -92,7 +92,17 @@ impl Clocks {
 
     /// Sets the time at which an operator confirmed the clock.
     pub(super) fn confirm(&self, at: Option<Timestamp>) {
-        self.state.lock().ignoring_poison().confirmed = at;
+        let before = std::mem::replace(&mut self.state.lock().ignoring_poison().confirmed, at);
+        if let Some(at) = at.filter(|_| at != before)
+            && is_another_time(at, self.clock.now())
+        {
+            tracing::warn!(
+                given = at.0,
+                now = self.clock.now().0,
+                "the time that is to confirm the clock is more than a day from the present one and confirms nothing: \
+                 remove jackdaw.clock.confirmed.ms, or set it to the present time"
+            );
+        }
         self.now();
     }
 
@@ -107,6 +117,11 @@ impl Clocks {
         let state = self.state.lock().ignoring_poison();
         state.belief.doubt().map(|doubt| complaint(doubt, &state.belief))
     }
+}
+
+/// Whether a time that an operator gave does not confirm the clock.
+fn is_another_time(given: Timestamp, now: Timestamp) -> bool {
+    apart(now, given) > STEP
 }
 
 fn warn_of(doubt: Doubt, belief: &Belief) {
@@ -199,7 +214,7 @@ impl Belief {
         // A step of exactly this size must not change the state at every check.
         let near = if was_untrusted { DRIFT - STEADY } else { DRIFT };
         let came_back = apart(shown, self.trusted) <= near;
-        let is_confirmed = was_untrusted && confirmed.is_some_and(|at| apart(reading.wall, at) <= STEP);
+        let is_confirmed = was_untrusted && confirmed.is_some_and(|at| !is_another_time(at, reading.wall));
         self.is_untrusted = !(came_back || is_kept || is_confirmed);
         if self.is_untrusted {
             let doubt = self.doubt().filter(|_| !was_untrusted);
@@ -332,6 +347,13 @@ mod tests {
         story.clocks.confirm(Some(Timestamp(story.clock.now().0 - 5 * MINUTE)));
         assert_eq!(story.doubt(), None);
         assert_eq!(story.step(2 * DAY).wait(HOUR).doubt(), Some(Doubt::UntilConfirmed));
+    }
+
+    #[test]
+    fn a_time_more_than_a_day_from_the_present_one_confirms_nothing() {
+        let given = |days: i64| Timestamp(START.0 + days * DAY);
+        assert!(is_another_time(Timestamp(5), START) && is_another_time(given(2), START));
+        assert!(!is_another_time(given(-1), START) && !is_another_time(given(1), START));
     }
 
     #[test]

@@ -203,7 +203,8 @@ async fn z1_whatever_a_client_sends_behind_a_failed_login_is_not_served() {
 #[tokio::test]
 async fn the_answer_to_a_failed_login_is_held_back_and_other_connections_are_not() {
     let hour = ("connection.failed.authentication.delay.ms", "3600000");
-    let node = node_with(&[hour], Clock::machine()).await;
+    let never_idle = ("connections.max.idle.ms", "-1");
+    let node = node_with(&[hour, never_idle], Clock::machine()).await;
     let mut failed = node.client().await;
     handshake(&mut failed, 1, PLAIN).await;
     failed.send(1, &SaslAuthenticateRequest { auth_bytes: b"\0alice\0wrong".to_vec().into() }).await;
