@@ -1,7 +1,7 @@
 //! The operations that a client needs a right for, with Kafka's numbers, and the bit fields in which responses list
 //! them (KIP-430).
 
-use crate::types::acl::AclOperation;
+use crate::types::acl::{AclOperation, ResourceType};
 
 /// An operation on a topic, a group, a transactional id or the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +59,24 @@ pub const ON_THE_CLUSTER: &[Operation] = &[
     Operation::AlterConfigs,
     Operation::IdempotentWrite,
 ];
+
+pub const ON_TRANSACTIONAL_IDS: &[Operation] =
+    &[Operation::Describe, Operation::Write, Operation::TwoPhaseCommit];
+pub const ON_TOKENS: &[Operation] = &[Operation::Describe];
+pub const ON_USERS: &[Operation] = &[Operation::CreateTokens, Operation::DescribeTokens];
+
+/// The operations that a type of resources has.
+pub fn operations_on(resource_type: ResourceType) -> &'static [Operation] {
+    match resource_type {
+        ResourceType::TOPIC => ON_TOPICS,
+        ResourceType::GROUP => ON_GROUPS,
+        ResourceType::CLUSTER => ON_THE_CLUSTER,
+        ResourceType::TRANSACTIONAL_ID => ON_TRANSACTIONAL_IDS,
+        ResourceType::DELEGATION_TOKEN => ON_TOKENS,
+        ResourceType::USER => ON_USERS,
+        _ => &[],
+    }
+}
 
 /// The bit field of some operations.
 pub fn bits(allowed: impl Iterator<Item = Operation>) -> i32 {

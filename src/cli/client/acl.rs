@@ -10,6 +10,7 @@ use crate::protocol::messages::{
     AclCreation, CreateAclsRequest, DeleteAclsFilter, DeleteAclsRequest, DescribeAclsRequest,
 };
 use crate::security::acl::{CLUSTER_NAME, Filter};
+use crate::security::operations::operations_on;
 use crate::types::AclBinding;
 use crate::types::acl::{AclOperation, PatternType, Permission, ResourceType};
 
@@ -232,6 +233,7 @@ impl Entries {
                 _ => resources.resource_pattern_type.kind(),
             };
             for operation in self.operations_on(resource_type) {
+                check(resource_type, operation)?;
                 for (permission, principals, hosts) in sides {
                     for (principal, host) in
                         principals.iter().flat_map(|one| hosts.iter().map(move |host| (one, host)))
@@ -255,6 +257,17 @@ impl Entries {
     fn has_no_principal(&self) -> bool {
         self.allowed.is_empty() && self.denied.is_empty()
     }
+}
+
+/// As Kafka's tool, refuses an operation that the resources do not have.
+fn check(resource_type: ResourceType, operation: AclOperation) -> CommandOutcome {
+    let of_resource = operations_on(resource_type).iter().map(|one| one.name());
+    let known: Vec<&str> = std::iter::once(AclOperation::ALL.name()).chain(of_resource).collect();
+    if known.contains(&operation.name()) {
+        return Ok(());
+    }
+    let (kind, known) = (resource_type.name(), known.join(", "));
+    Err(Failure::Usage(format!("there is no {} on {kind}: its operations are {known}", operation.name())))
 }
 
 fn list(
@@ -403,4 +416,53 @@ fn print(session: &Session, mut bindings: Vec<AclBinding>, out: &mut Output<'_>)
         ]);
     }
     Ok(table.print(session.json(), out)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    /// The operations of the lists that these arguments make, or the refusal.
+    fn made(arguments: &str) -> Result<Vec<&'static str>, String> {
+        let words = ["acl", "add", "--allow-principal", "User:ann"].into_iter().chain(arguments.split(' '));
+        let Command::Add { resources, entries } = Line::parse_from(words).options.command else {
+            panic!("it adds lists");
+        };
+        match entries.bindings(&resources) {
+            Ok(bindings) => Ok(bindings.iter().map(|one| one.operation.name()).collect()),
+            Err(Failure::Usage(why)) => Err(why),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_operation_that_a_resource_does_not_have_is_refused_with_those_that_it_has() {
+        assert_eq!(
+            made("--operation Create --group g"),
+            Err("there is no CREATE on GROUP: its operations are ALL, READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, \
+                 ALTER_CONFIGS"
+                .to_owned())
+        );
+        for wrong in [
+            "--operation ClusterAction --topic t",
+            "--operation Read --cluster",
+            "--operation Read --transactional-id x",
+            "--operation Write --delegation-token x",
+            "--operation Describe --user-principal User:bob",
+            "--operation Create --topic t --group g",
+        ] {
+            assert!(made(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(made("--operation Create --operation All --topic t"), Ok(vec!["CREATE", "ALL"]));
+        assert_eq!(made("--group g"), Ok(vec!["ALL"]));
+        assert_eq!(made("--consumer --topic t --group g"), Ok(vec!["READ", "DESCRIBE", "READ"]));
+    }
 }
