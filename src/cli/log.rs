@@ -21,12 +21,12 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the content of segment and journal files, one line per batch and entry
+    /// Print the content of segment, journal and snapshot files, one line per batch, entry and state
     Dump {
         /// Files, or directories with such files
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Also print all records, and all commands of the journal
+        /// Also print all records, all commands of the journal and the topics of snapshots
         #[arg(long)]
         records: bool,
     },

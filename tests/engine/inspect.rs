@@ -163,6 +163,27 @@ fn a_dump_has_a_line_for_every_batch_record_and_entry() {
 }
 
 #[test]
+fn a_dump_of_a_snapshot_has_a_line_for_the_state_and_for_every_topic() {
+    let fs = SimFs::new(1);
+    let store = filled(&fs);
+    store.request_snapshot();
+    store.run_background();
+    store.close();
+    let newest = || fs.list(Path::new("data/snapshot")).unwrap().pop().unwrap().name;
+    let path = format!("data/snapshot/{}", newest());
+    let text = dumped(&fs, &path, true);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[1].starts_with("entry=") && lines[1].contains(" topics="), "{text}");
+    assert!(lines[2..].iter().any(|line| line.starts_with("  topic=\"a\" id=")), "{text}");
+    assert_eq!(dumped(&fs, &path, false).lines().count(), 2);
+    assert!(dumped(&fs, "data", false).contains(&format!("# {path}\nentry=")));
+    fs.flip_bit(Path::new(&path), 8 * 40).unwrap();
+    let mut out = Vec::new();
+    assert!(!dump(&fs, Path::new(&path), true, &mut out).unwrap());
+    assert!(String::from_utf8(out).unwrap().contains("WRONG its checksum is wrong"));
+}
+
+#[test]
 fn a_dump_hides_passwords_and_keys() {
     let fs = SimFs::new(1);
     let store = filled(&fs);

@@ -349,13 +349,48 @@ pub fn dump(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io::Re
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("journal") => dump_journal(fs, path, deep, out),
         Some(layout::ABORTED) => dump_aborted(fs, path, out),
+        Some(snapshot::ENDING) => dump_snapshot(fs, path, deep, out),
         _ => dump_segment(fs, path, deep, out),
     }
 }
 
 fn can_dump(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "log" || extension == "journal" || extension == layout::ABORTED)
+    path.extension().is_some_and(|extension| {
+        ["log", "journal", layout::ABORTED, snapshot::ENDING].iter().any(|one| extension == *one)
+    })
+}
+
+/// One line for the state, and if `deep` one for each topic.
+fn dump_snapshot(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io::Result<bool> {
+    let state = match snapshot::read(fs, path, Levels::KNOWN) {
+        Ok(state) => state,
+        Err(why) => {
+            writeln!(out, "WRONG {why}")?;
+            return Ok(false);
+        }
+    };
+    let partitions: usize = state.topics().map(|topic| topic.partitions().len()).sum();
+    writeln!(
+        out,
+        "entry={} time={} hash={:016x} topics={} partitions={partitions} groups={}",
+        state.position(),
+        state.time(),
+        state.hash(),
+        state.topics().count(),
+        state.groups().len(),
+    )?;
+    if deep {
+        for topic in state.topics() {
+            writeln!(
+                out,
+                "  topic={:?} id={} partitions={}",
+                topic.name,
+                topic.id,
+                topic.partitions().len()
+            )?;
+        }
+    }
+    Ok(true)
 }
 
 fn dump_aborted(fs: &dyn Fs, path: &Path, out: &mut dyn Write) -> io::Result<bool> {

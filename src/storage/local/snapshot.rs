@@ -16,6 +16,8 @@ const HEADER: usize = 24;
 /// Larger than any state that fits into memory together with its own bytes.
 const LARGEST: u64 = 8 << 30;
 const SUFFIX: &str = ".snapshot";
+/// The ending of their names.
+pub const ENDING: &str = "snapshot";
 
 /// The number of snapshots that are kept.
 pub const KEPT: usize = 2;
@@ -113,16 +115,21 @@ pub fn read_all(
     dir: &Path,
     levels: Levels,
 ) -> io::Result<Vec<(PathBuf, Result<Shard, String>)>> {
-    let read = |position| {
+    let state_at = |position| {
         let path = path_of(dir, position);
-        let bytes = fs::read_all(fs, &path, LARGEST).map_err(|error| error.to_string());
-        let shard = bytes.and_then(|bytes| parse(&bytes, levels)).and_then(|shard| match shard.position() {
+        let shard = read(fs, &path, levels).and_then(|shard| match shard.position() {
             held if held == position => Ok(shard),
             held => Err(format!("it holds the state at {held}")),
         });
         (path, shard)
     };
-    Ok(positions(fs, dir)?.into_iter().map(read).collect())
+    Ok(positions(fs, dir)?.into_iter().map(state_at).collect())
+}
+
+/// Reads one snapshot. Fails with the reason why it is wrong.
+pub fn read(fs: &dyn Fs, path: &Path, levels: Levels) -> Result<Shard, String> {
+    let bytes = fs::read_all(fs, path, LARGEST).map_err(|error| error.to_string())?;
+    parse(&bytes, levels)
 }
 
 /// Removes all but the newest [`KEPT`] and returns the position of the oldest one that stays. The journal

@@ -30,7 +30,8 @@ pub fn alter(
     if !validate_only {
         for (logger, level) in changes {
             levels::set(logger, level);
-            tracing::warn!(logger, ?level, "a log level was altered");
+            let level = level.map_or("that of the root logger", LogLevel::name);
+            tracing::warn!(logger, level, "a log level was altered");
         }
     }
     Ok(())
