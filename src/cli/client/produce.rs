@@ -3,6 +3,7 @@
 //! Nothing is lost in silence: each line that was read is written, or named with the reason why it was not. If the
 //! input is not read to its end, the first line that was not sent is named, too.
 
+mod again;
 mod input;
 mod outcomes;
 mod report;
@@ -16,10 +17,12 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use self::again::Rounds;
 use self::input::{Input, Item, Next};
 use self::outcomes::{Job, Outcomes, WriteFailure, code_of};
 use self::shape::Shape;
@@ -31,6 +34,8 @@ use crate::time::Moment;
 
 /// The time that the loop waits before it checks for other events.
 const TICK: Duration = Duration::from_millis(50);
+/// The step of a wait for outcomes. librdkafka's poll lasts for the whole of its time, also if it delivers outcomes.
+const STEP: Duration = Duration::from_millis(1);
 
 const EXAMPLES: &str = "Examples:
   printf 'anna=one coffee\\n' | jackdaw produce orders --key-separator =
@@ -142,6 +147,11 @@ fn producer(
         // More than a record may have, since a full queue has to become empty again.
         ("queue.buffering.max.kbytes", "131072"),
     ]);
+    // Of a batch that is refused and sent again, only librdkafka's log has the reason.
+    if settings.get("debug").is_none() {
+        settings.set("debug", "msg");
+    }
+    settings.set_log_level(RDKafkaLogLevel::Debug);
     // The broker may create a missing topic, if its settings allow it.
     settings.remove("allow.auto.create.topics");
     settings.create_with_context(outcomes).map_err(|error| session.failed(&error))
@@ -308,22 +318,35 @@ impl Work<'_> {
         }
     }
 
-    /// Sends records again that were refused because of others in their batch, each in a batch of its own. The
-    /// records after them may be written before them.
+    /// Sends records again that were refused because of others in their batch. The records after them may be written
+    /// before them.
     fn send_again(&mut self) {
-        for job in self.outcomes.take_again() {
-            self.flush();
-            let job = Job { number: job.number, record: job.record.clone(), is_alone: true };
-            self.send(&Arc::new(job));
-            self.flush();
+        let mut refused = self.outcomes.take_again();
+        if refused.is_empty() {
+            return;
         }
+        self.flush();
+        refused.extend(self.outcomes.take_again());
+        let mut rounds = Rounds::of(refused);
+        while let Some(mut round) = rounds.next(self.session.is_stopped()) {
+            if let [job] = &mut round[..] {
+                *job = Arc::new(Job { number: job.number, record: job.record.clone(), is_alone: true });
+            }
+            round.iter().for_each(|job| self.send(job));
+            self.flush();
+            rounds.refused(self.outcomes.take_again());
+            if self.outcomes.any(|why| !self.is_of_the_line(why)) {
+                break;
+            }
+        }
+        rounds.rest().for_each(|job| self.outcomes.missed(job.number, WriteFailure::of_rest()));
     }
 
     /// Waits until each record has its outcome. librdkafka reports one that is not delivered in time as a failure.
     fn flush(&mut self) {
         while self.producer.in_flight_count() > 0 {
             // An error is a timeout. A flush waits for records only, and leaves other events to the poll.
-            let _ = self.producer.flush(TICK);
+            let _ = self.producer.flush(STEP);
             self.producer.poll(Duration::ZERO);
             self.progress.at(self.outcomes.written());
         }

@@ -40,6 +40,11 @@ impl WriteFailure {
         WriteFailure { code: None, words, is_open: false }
     }
 
+    /// For a record that a signal or another failure kept from being sent again.
+    pub fn of_rest() -> WriteFailure {
+        WriteFailure::of_line("refused because of another record in the batch, and not sent again".to_owned())
+    }
+
     pub fn of_code(code: Code, record: &NewRecord, partition: i32) -> WriteFailure {
         let topic = record.topic.as_deref().unwrap_or_default();
         let words = match code {
@@ -69,6 +74,8 @@ pub struct Outcomes {
     complaint: LastComplaint,
     written: Arc<AtomicU64>,
     missing: Arc<Mutex<Vec<Missing>>>,
+    /// Why the broker refused a batch that librdkafka sends again. It is the reason if the time runs out meanwhile.
+    retried: Arc<Mutex<Option<String>>>,
     /// Records that were refused because of another record in their batch.
     again: Arc<Mutex<Vec<Arc<Job>>>>,
 }
@@ -96,6 +103,10 @@ impl Outcomes {
         missing.push(Missing { why, lines });
     }
 
+    pub fn retried(&self) -> Option<String> {
+        self.retried.lock().ignoring_poison().clone()
+    }
+
     pub fn missing(&self) -> Vec<Missing> {
         self.missing.lock().ignoring_poison().clone()
     }
@@ -114,10 +125,18 @@ impl Outcomes {
 
 impl ClientContext for Outcomes {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.complaint.log(level, facility, message);
+        match error_of_batch(facility, message) {
+            // Errors that are not the broker's are those of the connection.
+            Some(why) => {
+                *self.retried.lock().ignoring_poison() = why.strip_prefix("Broker: ").map(str::to_owned);
+            }
+            None => self.complaint.log(level, facility, message),
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The broker is gone, which is the newer reason.
+        *self.retried.lock().ignoring_poison() = None;
         self.complaint.error(error, reason);
     }
 }
@@ -134,7 +153,7 @@ impl ProducerContext for Outcomes {
             Err((error, record)) => (error, record),
         };
         let code = code_of(error);
-        // The broker refuses a batch as a whole. Each of these records is sent again alone.
+        // The broker refuses a batch as a whole. Its records are sent again in smaller ones.
         let is_of_the_batch = matches!(code, Code::InvalidDifferentRecord | Code::MessageSizeTooLarge);
         if is_of_the_batch && !job.is_alone {
             self.again.lock().ignoring_poison().push(job);
@@ -143,6 +162,12 @@ impl ProducerContext for Outcomes {
         let why = WriteFailure::of_code(code, &job.record, record.partition());
         self.missed(job.number, WriteFailure { is_open: native::may_be_written(record), ..why });
     }
+}
+
+/// The error in the line that librdkafka logs for a batch that failed. No callback has it.
+fn error_of_batch<'m>(facility: &str, message: &'m str) -> Option<&'m str> {
+    let (_, rest) = message.split_once("encountered error: ").filter(|_| facility == "MSGSET")?;
+    rest.split_once(" (actions ").map(|(error, _)| error)
 }
 
 pub fn code_of(error: &KafkaError) -> Code {
@@ -208,6 +233,26 @@ mod tests {
         assert_eq!(shown(&[3]), "3");
         assert_eq!(shown(&[7, 8, 9, 3, 11, 10, 1]), "1, 3, 7-11");
         assert_eq!(shown(&[2, 2, 3, 2]), "2-3");
+    }
+
+    #[test]
+    fn the_reason_of_a_batch_that_is_sent_again_is_in_the_log_of_librdkafka() {
+        let line = "[thrd:b:1/1]: b:1/1: t [0]: MessageSet with 2 message(s) (MsgId 1, BaseSeq 0) encountered error: \
+                    Broker: Not enough in-sync replicas (actions Retry,MsgNotPersisted)";
+        assert_eq!(error_of_batch("MSGSET", line), Some("Broker: Not enough in-sync replicas"));
+        assert_eq!(error_of_batch("PRODUCE", line), None);
+        assert_eq!(error_of_batch("MSGSET", "t [0]: MessageSet with 1 message(s) delivered"), None);
+        let outcomes = Outcomes::default();
+        let log = |line: &str| {
+            outcomes.log(RDKafkaLogLevel::Debug, "MSGSET", line);
+            outcomes.retried()
+        };
+        assert_eq!(log(line).as_deref(), Some("Not enough in-sync replicas"));
+        assert_eq!(
+            log(&line.replace("Broker: Not", "Local: Not")),
+            None,
+            "the connection is the newer reason"
+        );
     }
 
     #[test]

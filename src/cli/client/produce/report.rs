@@ -62,13 +62,16 @@ impl Work<'_> {
 
     fn reason(&self, missing: &Missing) -> Reason {
         let Missing { why, lines } = missing;
-        let failure = why.code.map(|code| {
+        let code =
+            why.code.filter(|code| *code != Code::MessageTimedOut || self.outcomes.retried().is_none());
+        let failure = code.map(|code| {
             // A record runs into its timeout because the broker does not answer.
             let code = if code == Code::MessageTimedOut { Code::OperationTimedOut } else { code };
             self.session.failed(&KafkaError::MessageProduction(code))
         });
         let (mut words, is_unavailable) = match failure {
             Some(Failure::Unavailable(words)) => (words, true),
+            _ if why.code == Some(Code::MessageTimedOut) => (self.refused_all_the_time(), false),
             _ => (why.words.clone(), false),
         };
         if why.is_open {
@@ -79,6 +82,12 @@ impl Work<'_> {
         }
         let plural = if lines.is_one() { "" } else { "s" };
         Reason { in_a_sentence: format!("{}{plural} {lines}: {words}", self.unit()), words, is_unavailable }
+    }
+
+    fn refused_all_the_time(&self) -> String {
+        let seconds = self.session.timeout().as_secs();
+        let why = self.outcomes.retried().unwrap_or_default();
+        format!("the broker did not accept it within {seconds} s: {why}")
     }
 
     /// The partitions that the topic has.
