@@ -1,5 +1,6 @@
 //! The command line. `jackdaw` alone means `jackdaw serve`.
 
+mod address;
 mod backup;
 #[cfg(feature = "client")]
 mod client;
@@ -60,8 +61,13 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the broker (the default command)
+    #[command(
+        after_help = "Example:\n  jackdaw serve --data-dir /var/lib/jackdaw --listen :9092 --http 9080"
+    )]
     Serve(serve::Options),
     /// Check that a broker answers: exits with 0 if it does, with 69 if not
+    ///
+    /// Without an address it asks the first listener in the settings.
     Health(health::Options),
     /// Inspect and repair the files of a data directory
     Log(log::Options),

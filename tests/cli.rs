@@ -378,7 +378,7 @@ fn wrong_arguments_are_refused_with_the_reason() {
         (&["--set", "advertised.listeners=OTHER://a:1"], 78, "there is no listener of this name"),
         (&["--set", "jackdaw.cluster.id=my\u{7}cluster"], 78, "without control characters"),
         (&["--set", "num.partitions=many", "--print-config"], 78, "Not a number of type INT (flag --set)"),
-        (&["health", "--bootstrap-server", "127.0.0.1:1"], 69, "no broker answers at 127.0.0.1:1"),
+        (&["health", "--bootstrap-server", "127.0.0.1:1"], 69, "no answer from 127.0.0.1:1: "),
     ] {
         let (found, log) = refused(arguments);
         assert_eq!(found, code, "{arguments:?}: {log}");
@@ -416,7 +416,9 @@ fn a_port_is_one_of_localhost_and_a_colon_means_every_address() {
     for (listen, listeners) in [
         ("9099", "PLAINTEXT://localhost:9099"),
         (":9099", "PLAINTEXT://:9099"),
+        ("*:9099", "PLAINTEXT://:9099"),
         ("127.0.0.1:9099", "PLAINTEXT://127.0.0.1:9099"),
+        ("PLAINTEXT://localhost:9099", "PLAINTEXT://localhost:9099"),
     ] {
         let arguments = ["--listen", listen, "--http", "9098", "--print-config"];
         let printed = String::from_utf8(jackdaw(&arguments).output().unwrap().stdout).unwrap();

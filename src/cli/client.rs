@@ -44,7 +44,9 @@ use rdkafka::{Offset, TopicPartitionList as List};
 use tokio::runtime::Runtime;
 
 use self::access::{Access, Settings};
+use super::address::{self, Address};
 use super::{Exit, fail};
+use crate::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::types::IgnorePoison;
 pub(super) use acl::{Options as Acl, execute as acl};
 pub(super) use cluster::{Options as Cluster, execute as cluster};
@@ -64,7 +66,7 @@ const NO_GROUP: &str = "jackdaw-client";
 /// The options of the connection and of the output.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection and output")]
-struct Connect {
+pub(super) struct Connect {
     #[command(flatten)]
     access: Access,
     /// The time limit for responses of the broker, in seconds
@@ -74,6 +76,30 @@ struct Connect {
     /// Print JSON instead of a table
     #[arg(long, global = true, env = "JACKDAW_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
+}
+
+impl Connect {
+    /// These options, with this address if neither they nor their profile have one.
+    pub(super) fn or_at<E>(&self, address: impl FnOnce() -> Result<String, E>) -> Result<Connect, E> {
+        // A profile that cannot be read is refused later.
+        if self.access.settings().map_or(true, |settings| settings.names_addresses()) {
+            return Ok(self.clone());
+        }
+        Ok(Connect { access: self.access.at(address()?), ..self.clone() })
+    }
+}
+
+/// `jackdaw health`: what the first broker that answers serves.
+pub(super) fn first_broker(
+    connect: &Connect,
+    print: impl FnOnce(&str, &ApiVersionsResponse, bool, &mut Output<'_>) -> io::Result<()>,
+) -> Exit {
+    run(connect, |session, out| {
+        let mut broker = peer::bootstrap(session)?;
+        let answer = broker.call(0..=0, &ApiVersionsRequest::default())?;
+        broker.accept(answer.error_code)?;
+        Ok(print(broker.address(), &answer, session.json(), out)?)
+    })
 }
 
 /// The reasons why a command failed.
@@ -153,10 +179,13 @@ struct LastComplaint(Arc<Mutex<Option<String>>>);
 impl Session {
     fn new(connect: &Connect) -> CommandOutcome<Session> {
         let settings = connect.access.settings()?;
+        let bootstrap = settings.bootstrap();
+        let protocol = settings.get(access::PROTOCOL).unwrap_or("plaintext");
+        check(&bootstrap, protocol).map_err(Failure::Usage)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Session {
             connect: connect.clone(),
-            bootstrap: settings.bootstrap(),
+            bootstrap,
             settings,
             runtime,
             complaint: LastComplaint::default(),
@@ -297,6 +326,11 @@ impl Session {
             consumer.offsets_for_times(asked, self.timeout()).map_err(|error| self.failed(&error))?;
         Ok(found(&answered))
     }
+}
+
+/// Refuses addresses that librdkafka would pass over.
+fn check(addresses: &str, protocol: &str) -> Result<(), String> {
+    address::each(addresses).try_for_each(|one| one.parse::<Address>()?.fits(protocol))
 }
 
 /// Advice for a librdkafka without OpenSSL.

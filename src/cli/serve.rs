@@ -25,8 +25,8 @@ use crate::telemetry::{self, Lines, LogFormat};
 pub(super) struct Options {
     #[command(flatten)]
     sources: Sources,
-    /// The address for clients: HOST:PORT, a port of localhost (9092), or a port at every address (:9092)
-    /// [default: localhost:9092, on IPv4 and IPv6; port 0 chooses a free one]
+    /// The address for clients: HOST:PORT, a port of localhost (9092), a port at every address (:9092), or
+    /// listeners as in the setting (NAME://HOST:PORT) [default: localhost:9092, on IPv4 and IPv6; port 0 chooses a free one]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// The data directory [default: log.dirs, else ./jackdaw-data]
@@ -149,7 +149,7 @@ fn settings(options: Options) -> Result<Given, (Exit, String)> {
         flag("--set", &name, value);
     }
     if let Some(address) = options.listen {
-        flag("--listen", "listeners", format!("PLAINTEXT://{}", config::with_host(&address)));
+        flag("--listen", "listeners", config::listeners_at(&address));
     }
     if let Some(brokers) = options.brokers {
         flag("--brokers", "jackdaw.brokers", brokers.to_string());

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use super::address::Address;
 use crate::protocol::{Message, Reader, Request, RequestHeader, Writer, read_response_header};
 #[cfg(all(feature = "client", feature = "security"))]
 use crate::security::tls::client::{Encrypted, TlsClient};
@@ -15,6 +16,8 @@ const LONGEST_FIRST: u32 = 64 << 10;
 
 pub struct Wire {
     stream: Stream,
+    #[cfg(all(feature = "client", feature = "security"))]
+    host: String,
     client_id: String,
     sent: i32,
 }
@@ -26,16 +29,19 @@ enum Stream {
 }
 
 impl Wire {
-    /// Connects to the first of the name's addresses that accepts it. `patience` is the time limit of each step.
+    /// Connects to the first of the host's addresses that accepts it. `patience` is the time limit of each step.
     pub fn connect(address: &str, client_id: &str, patience: Duration) -> io::Result<Wire> {
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in address.to_socket_addrs()? {
+        let Address { host, port, .. } = address.parse().map_err(unusable)?;
+        for address in (host.as_str(), port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, patience) {
                 Ok(socket) => {
                     socket.set_read_timeout(Some(patience))?;
                     socket.set_write_timeout(Some(patience))?;
                     return Ok(Wire {
                         stream: Stream::Plain(socket),
+                        #[cfg(all(feature = "client", feature = "security"))]
+                        host,
                         client_id: client_id.to_owned(),
                         sent: 0,
                     });
@@ -46,11 +52,11 @@ impl Wire {
         Err(failure)
     }
 
-    /// Encrypts a new connection. The broker has to show a certificate with this name or IP address.
+    /// Encrypts a new connection. The broker has to show a certificate with the name or IP address of its address.
     #[cfg(all(feature = "client", feature = "security"))]
-    pub fn encrypt(self, tls: &TlsClient, host: &str) -> io::Result<Wire> {
+    pub fn encrypt(self, tls: &TlsClient) -> io::Result<Wire> {
         let stream = match self.stream {
-            Stream::Plain(socket) => Stream::Encrypted(Box::new(tls.connect(socket, host)?)),
+            Stream::Plain(socket) => Stream::Encrypted(Box::new(tls.connect(socket, &self.host)?)),
             encrypted @ Stream::Encrypted(_) => encrypted,
         };
         Ok(Wire { stream, ..self })
@@ -120,6 +126,10 @@ impl Write for Stream {
             Stream::Encrypted(socket) => socket.flush(),
         }
     }
+}
+
+fn unusable(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 fn bad(why: impl ToString) -> io::Error {

@@ -263,9 +263,17 @@ fn endpoint(row: &str, written: &str) -> Result<(String, String, u16), ConfigErr
     parts().ok_or_else(|| ConfigError::invalid(row, written, "expected NAME://HOST:PORT"))
 }
 
-/// The address that a flag means: `9092` is a port of this machine alone, as the default address is. `:9092` stays,
-/// and is the port at every address.
+/// The listeners that a flag means: addresses with their names stay, and one without a name is of plain text.
+pub fn listeners_at(address: &str) -> String {
+    if address.contains("://") { address.to_owned() } else { format!("PLAINTEXT://{}", with_host(address)) }
+}
+
+/// The address that a flag means: `9092` is a port of this machine alone, as the default address is. `:9092` and
+/// `*:9092` are the port at every address.
 pub fn with_host(address: &str) -> String {
+    if let Some(port) = address.trim().strip_prefix("*:") {
+        return format!(":{port}");
+    }
     let is_port = address.trim().parse::<u16>().is_ok();
     if is_port { format!("localhost:{}", address.trim()) } else { address.to_owned() }
 }

@@ -76,6 +76,25 @@ fn the_address_has_the_names_of_other_tools_and_may_be_in_a_profile() {
 }
 
 #[test]
+fn every_verb_takes_the_addresses_that_librdkafka_takes() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "orders"]);
+    let address = stage.broker.bootstrap();
+    for verb in
+        [&["topic", "list"][..], &["consume", "orders", "--until-end"], &["produce", "orders"], &["health"]]
+    {
+        for (written, code, why) in [
+            (format!("plaintext://{address}"), 0, ""),
+            (format!("SSL://{address}"), 64, "the connection has security.protocol PLAINTEXT"),
+            (format!("{address},broker:port"), 64, "broker:port is no address of a broker"),
+        ] {
+            let done = stage.try_with(&[verb, &["-b", &written]].concat(), b"");
+            assert!(done.code == code && done.err.contains(why), "{verb:?} {written}: {}", done.err);
+        }
+    }
+}
+
+#[test]
 fn a_transaction_hangs_only_if_its_coordinator_does_not_know_it() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "orders", "--partitions", "1"]);

@@ -104,7 +104,7 @@ fn of_variable<T: Default>(found: &ArgMatches, id: &str, option: &mut T) -> T {
 
 /// Not an option, because other users of a machine can read command lines.
 const PASSWORD_VARIABLE: &str = "JACKDAW_PASSWORD";
-const PROTOCOL: &str = "security.protocol";
+pub const PROTOCOL: &str = "security.protocol";
 const MECHANISM: &str = "sasl.mechanism";
 const USER_NAME: &str = "sasl.username";
 const PASSWORD: &str = "sasl.password";
@@ -137,6 +137,11 @@ impl Settings {
         let all = self.all.iter().map(|(name, _)| name.as_str()).enumerate();
         all.filter(move |(nth, name)| secures(name) || (*nth >= self.given && !EVERYWHERE.contains(name)))
             .map(|(_, name)| name)
+    }
+
+    /// Whether there is an address among these settings.
+    pub fn names_addresses(&self) -> bool {
+        self.get(BOOTSTRAP).is_some()
     }
 
     /// The addresses of the cluster.
@@ -205,6 +210,12 @@ fn canonical(name: &str) -> &str {
 }
 
 impl Access {
+    /// The same with this address.
+    pub fn at(&self, address: String) -> Access {
+        let line = AccessOptions { bootstrap: Some(address), ..self.line.clone() };
+        Access { line, ..self.clone() }
+    }
+
     /// The settings that the options ask for.
     pub fn settings(&self) -> CommandOutcome<Settings> {
         let in_file = match &self.line.user_password_file {

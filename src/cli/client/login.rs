@@ -94,9 +94,7 @@ impl Tls {
 
     /// Encrypts a new connection to a broker, which has to have a certificate for the host of this address.
     pub fn encrypt(&self, wire: Wire, address: &str) -> CommandOutcome<Wire> {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        wire.encrypt(&self.0, host).map_err(|error| Failure::no_answer(address, &error))
+        wire.encrypt(&self.0).map_err(|error| Failure::no_answer(address, &error))
     }
 }
 

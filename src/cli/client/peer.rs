@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use super::login;
 use super::{CommandOutcome, Failure, Session, access, shown};
 use crate::api::error::ErrorCode;
+use crate::cli::address;
 use crate::cli::wire::Wire;
 use crate::protocol::Request;
 use crate::protocol::messages::ApiVersionsRequest;
@@ -28,6 +29,10 @@ impl Peer {
         let answer = wire.call(0, &ApiVersionsRequest::default()).map_err(failed)?;
         let versions = answer.api_keys.iter().map(|api| (api.api_key, api.max_version)).collect();
         Ok(Peer { address: address.to_owned(), wire, versions })
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Sends a request of the highest of these versions that the broker has.
@@ -91,7 +96,7 @@ fn come_in(session: &Session, wire: Wire, _: &str) -> CommandOutcome<Wire> {
 /// The first bootstrap broker that answers.
 pub fn bootstrap(session: &Session) -> CommandOutcome<Peer> {
     let mut failure = Failure::Usage("--bootstrap has no address".to_owned());
-    for address in session.bootstrap.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+    for address in address::each(&session.bootstrap) {
         match Peer::connect(session, address) {
             Ok(peer) => return Ok(peer),
             Err(error) => failure = error,
