@@ -614,9 +614,12 @@ fn a_group_with_members_is_shown_and_not_reset_and_ctrl_c_commits_the_printed_re
             .iter()
             .all(|partition| partition["client"] == "jackdaw" && partition["member"].is_string())
     );
-    let (code, err) = stage.refused(&["group", "reset", "g", "--topic", "t", "--to", "end"]);
-    assert_eq!(code, 1);
-    assert!(err.contains("g has 1 members: stop them first"), "{err}");
+    for more in [&[][..], &["--dry-run"]] {
+        let reset = ["group", "reset", "g", "--topic", "t", "--to", "end"];
+        let (code, err) = stage.refused(&[&reset, more].concat());
+        assert_eq!(code, 1, "{more:?}");
+        assert!(err.contains("g has 1 members: stop them first"), "{err}");
+    }
     reader.signal(Signal::INT);
     assert_eq!(reader.end(), (Some(0), String::new()));
     let described = stage.json(&["group", "describe", "g"]);
@@ -700,6 +703,9 @@ fn transactions_are_listed_by_state_producer_age_and_pattern_and_described() {
     assert!(open["open_ms"].is_u64() && open["started_ms"].is_u64(), "{open}");
     let ended = &described[1];
     assert_eq!((&ended["state"], &ended["open_ms"]), (&json!("CompleteCommit"), &Value::Null));
+    let partly = stage.try_with(&["transaction", "describe", "nope", "billing-1"], b"");
+    assert_eq!((partly.code, partly.err.as_str()), (1, "jackdaw: there is no transactional id nope\n"));
+    assert!(partly.out.contains("\nbilling-1 "), "{}", partly.out);
     let table = stage.run(&["transaction", "describe", "billing-1"]);
     assert!(table.starts_with("TRANSACTIONAL ID  COORDINATOR  PRODUCER ID  EPOCH  STATE"), "{table}");
 }
@@ -845,10 +851,21 @@ fn each_kind_of_failure_is_one_line_with_an_exit_code_of_its_own() {
         ),
         (&["transaction", "abort", "t", "7", "--start-offset", "0"], 1, "jackdaw: t has no partition 7\n"),
         (&["transaction", "describe", "nope"], 1, "jackdaw: there is no transactional id nope\n"),
+        (&["transaction", "describe", ""], 64, "a value is required"),
+        (&["transaction", "list", "--pattern", "["], 1, "this is no regular expression"),
+        (&["group", "list", "--state", "Emtpy"], 64, "expected Empty, Stable"),
+        (&["consume", "t", "--group", ""], 64, "a value is required"),
+        (&["consume", "t", "--json", "-f", "%s"], 64, "for which --format means nothing"),
+        (&["consume", "t", "--json", "--key-separator", "="], 64, "for which --key-separator means nothing"),
     ] {
         let (found, err) = stage.refused(arguments);
         assert_eq!(found, code, "{arguments:?}: {err}");
         assert!(err.contains(message), "{arguments:?}: {err}");
+    }
+    if cfg!(feature = "security") {
+        let login = ["topic", "list", "--user", "ann", "-X", "sasl.password=x"];
+        let (code, err) = stage.refused(&login);
+        assert!(code == 1 && err.contains("the login is refused: the port has no login"), "{err}");
     }
     // Nothing listens at port 1.
     for arguments in [

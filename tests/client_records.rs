@@ -429,6 +429,19 @@ fn reading_begins_where_kcat_would_begin() {
 }
 
 #[test]
+fn a_variable_asks_for_json_in_general_and_a_format_for_text_here() {
+    let stage = Stage::new();
+    let topic = stage.topic("formatted", 1, &[]);
+    stage.run(&["produce", &topic], "tea\n");
+    let read = |format: &[&str]| {
+        let mut command = stage.command(&[&["consume", &topic, "-e"], format].concat());
+        String::from_utf8(command.env("JACKDAW_JSON", "1").output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(read(&["-f", "%s!\\n"]), "tea!\n");
+    assert!(read(&[]).starts_with('{'), "{}", read(&[]));
+}
+
+#[test]
 fn several_topics_and_patterns_are_read_each_topic_once() {
     let stage = Stage::new();
     let (b, a) = (stage.topic("several-b", 3, &[]), stage.topic("several-a", 2, &[]));

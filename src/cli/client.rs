@@ -14,11 +14,13 @@ mod consume;
 mod group;
 #[cfg(feature = "security")]
 mod login;
+mod output;
 mod peer;
 mod plan;
 mod position;
 mod produce;
 mod quota;
+mod reasons;
 mod record;
 mod table;
 mod topic;
@@ -33,7 +35,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -44,6 +45,7 @@ use rdkafka::{Offset, TopicPartitionList as List};
 use tokio::runtime::Runtime;
 
 use self::access::{Access, Settings};
+use self::output::Json;
 use super::address::{self, Address};
 use super::{Exit, fail};
 use crate::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
@@ -73,9 +75,8 @@ pub(super) struct Connect {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, env = "JACKDAW_TIMEOUT",
           value_parser = clap::value_parser!(u32).range(1..=3600))]
     timeout: u32,
-    /// Print JSON instead of a table
-    #[arg(long, global = true, env = "JACKDAW_JSON", value_parser = FalseyValueParser::new())]
-    json: bool,
+    #[command(flatten)]
+    json: Json,
 }
 
 impl Connect {
@@ -194,7 +195,7 @@ impl Session {
     }
 
     fn json(&self) -> bool {
-        self.connect.json
+        self.connect.json.is_wanted
     }
 
     fn timeout(&self) -> Duration {

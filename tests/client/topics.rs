@@ -82,9 +82,16 @@ fn records_before_a_position_are_deleted() {
     assert_eq!(stage.run(&["consume", "t", "--until-end"]), "2\n3\n");
     let (code, err) = stage.refused(&["topic", "delete-records", "t", "--before", "2"]);
     assert!(code == 64 && err.contains("--yes"), "{err}");
-    let beyond = stage.try_with(&["topic", "delete-records", "t", "--before", "9", "--yes"], b"");
-    let why = "jackdaw: t 0, which ends at 4: the offset is outside of the log (OFFSET_OUT_OF_RANGE)\n";
-    assert_eq!((beyond.code, beyond.err.as_str()), (1, why));
+    for how in ["--yes", "--dry-run"] {
+        let why = "jackdaw: t 0, which ends at 4: the offset is outside of the log (OFFSET_OUT_OF_RANGE)\n";
+        let beyond = stage.refused(&["topic", "delete-records", "t", "--before", "9", how]);
+        assert_eq!(beyond, (1, why.to_owned()), "{how}");
+    }
+    stage.run(&["topic", "create", "c", "--partitions", "1", "--set", "cleanup.policy=compact"]);
+    let [done, dry] = ["--yes", "--dry-run"]
+        .map(|how| stage.refused(&["topic", "delete-records", "c", "--before", "end", how]));
+    assert!(done.0 == 1 && done.1.contains("POLICY_VIOLATION"), "{}", done.1);
+    assert_eq!(dry, done);
     assert_eq!(
         stage.refused(&["topic", "delete-records", "t", "--before", "0", "--partition", "7", "--yes"]).0,
         1
@@ -97,6 +104,8 @@ fn leaders_are_elected_and_replicas_are_moved_among_virtual_brokers() {
     stage.run(&["topic", "create", "t", "--partitions", "3", "--replication-factor", "2"]);
     let elected = stage.run(&["topic", "elect", "t", "--partition", "1"]);
     assert_eq!(elected, "no election needed for t 1\n");
+    let elected = stage.json(&["topic", "elect", "t", "--partition", "1"]);
+    assert_eq!(elected, json!([{ "name": "t 1", "result": "no election needed" }]));
     let (code, err) = stage.refused(&["topic", "elect", "t", "--partition", "9"]);
     assert_eq!((code, err.as_str()), (1, "jackdaw: t has no partition 9: the topic has 3 partitions\n"));
 
@@ -105,5 +114,45 @@ fn leaders_are_elected_and_replicas_are_moved_among_virtual_brokers() {
     assert_eq!(replicas, [&json!([1, 2, 3]), &json!([2, 3, 1]), &json!([3, 1, 2])]);
     let (code, err) = stage.refused(&["topic", "reassign", "t", "--replicas", "1,9", "--partition", "0"]);
     assert!(code == 1 && err.starts_with("jackdaw: t 0: ") && err.contains('9'), "{err}");
+    for (replicas, why) in
+        [("1,9", "there is no broker 9; there are 1, 2, 3"), ("1,1", "broker 1 is named twice")]
+    {
+        let (code, err) = stage.refused(&["topic", "reassign", "t", "--replicas", replicas, "--dry-run"]);
+        assert!(code == 1 && err.contains(why), "{err}");
+    }
     assert_eq!(stage.json(&["topic", "reassignments", "t"]), json!([]));
+}
+
+#[test]
+fn one_wrong_name_among_several_is_refused_and_all_else_is_done() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "a", "b", "--partitions", "1"]);
+    stage.produce("a", &["one"]);
+    stage.run(&["consume", "a", "--group", "g", "--count", "1"]);
+    stage.run(&["group", "reset", "g", "--topic", "b", "--to", "end"]);
+    let partly = |arguments: &[&str]| {
+        let done = stage.try_with(arguments, b"");
+        assert_eq!(done.code, 1, "{arguments:?}: {}", done.out);
+        assert!(done.err.contains("nope") || done.err.contains("broker 9"), "{arguments:?}: {}", done.err);
+        done.out
+    };
+    let names = ["a", "nope", "b"];
+    let described = partly(&[&["topic", "describe"], &names[..]].concat());
+    assert!(
+        described.starts_with("a: 1 partition") && described.contains("\n\nb: 1 partition"),
+        "{described}"
+    );
+    assert_eq!(partly(&[&["topic", "elect"], &names[..]].concat()).lines().count(), 2);
+    partly(&[&["topic", "reassignments"], &names[..]].concat());
+    let would = partly(&[&["topic", "delete", "--dry-run"], &names[..]].concat());
+    assert_eq!(would, "would delete a\nwould delete b\n");
+    assert!(partly(&["group", "describe", "nope", "g"]).starts_with("g: Empty"));
+    let reset = ["group", "reset", "g", "--topic", "nope", "--topic", "a", "--to", "earliest"];
+    assert!(partly(&reset).contains("\na "));
+    let deleted = partly(&["group", "delete-offsets", "g", "--topic", "nope", "--topic", "a"]);
+    assert_eq!(deleted, "deleted the offset of a 0\n");
+    partly(&["transaction", "find-hanging", "--topic", "nope", "--topic", "a"]);
+    assert!(partly(&["config", "get", "topic", "a", "nope", "retention.ms"]).contains("retention.ms"));
+    let id = stage.json(&["cluster", "describe"])["brokers"][0]["broker"].to_string();
+    assert_eq!(partly(&["cluster", "log-dirs", "--broker", "9", "--broker", &id]).lines().count(), 2);
 }

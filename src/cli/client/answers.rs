@@ -1,23 +1,29 @@
-//! The answers to a command about several things: a line for each, and the reasons of those that were refused.
+//! The answers to a command about several things: what was done, and the reasons of those that were refused.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use serde_json::{Value, json};
 
+use super::table::Table;
 use super::{CommandOutcome, Failure, Output, Session, shown};
 
 pub struct Answers {
     json: bool,
     rows: Vec<Value>,
-    refused: Vec<String>,
+    refusals: Refusals,
 }
 
 impl Answers {
     pub fn new(session: &Session) -> Answers {
-        Answers { json: session.json(), rows: Vec::new(), refused: Vec::new() }
+        Answers { json: session.json(), rows: Vec::new(), refusals: Refusals::default() }
     }
 
     pub fn done(&mut self, name: &str, result: &str, out: &mut dyn Write) -> io::Result<()> {
+        self.done_as(name, result, result, out)
+    }
+
+    /// With other words for the text, which the name follows.
+    pub fn done_as(&mut self, name: &str, result: &str, words: &str, out: &mut dyn Write) -> io::Result<()> {
         if self.json {
             self.rows.push(json!({ "name": name, "result": result }));
             return Ok(());
@@ -25,14 +31,22 @@ impl Answers {
         if result.ends_with("already") {
             return writeln!(out, "{} {result}", shown(name));
         }
-        writeln!(out, "{result} {}", shown(name))
+        writeln!(out, "{words} {}", shown(name))
     }
 
     pub fn refused(&mut self, name: &str, why: String) {
         if self.json {
             self.rows.push(json!({ "name": name, "result": "refused", "error": why }));
         }
-        self.refused.push(format!("{}: {why}", shown(name)));
+        self.refusals.add(format!("{}: {why}", shown(name)));
+    }
+
+    /// The value, or `None` if it was refused. Other failures end the command.
+    pub fn keep<T>(&mut self, name: &str, outcome: CommandOutcome<T>) -> CommandOutcome<Option<T>> {
+        if let (true, Err(Failure::Refused(why))) = (self.json, &outcome) {
+            self.rows.push(json!({ "name": name, "result": "refused", "error": why }));
+        }
+        self.refusals.keep(outcome)
     }
 
     /// Prints the JSON, and fails if something was refused.
@@ -40,7 +54,48 @@ impl Answers {
         if self.json {
             writeln!(out, "{}", Value::Array(self.rows))?;
         }
-        if self.refused.is_empty() { Ok(()) } else { Err(Failure::Refused(self.refused.join("\njackdaw: "))) }
+        self.refusals.end()
+    }
+}
+
+/// The reasons of what was refused, while the command does everything else.
+#[derive(Debug, Default)]
+pub struct Refusals(Vec<String>);
+
+impl Refusals {
+    pub fn add(&mut self, why: String) {
+        self.0.push(why);
+    }
+
+    /// The value, or `None` if it was refused. Other failures end the command.
+    pub fn keep<T>(&mut self, outcome: CommandOutcome<T>) -> CommandOutcome<Option<T>> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(Failure::Refused(why)) => {
+                self.add(why);
+                Ok(None)
+            }
+            Err(failure @ (Failure::Unavailable(_) | Failure::Usage(_) | Failure::InputOutput(_))) => {
+                Err(failure)
+            }
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Prints the table, unless everything was refused, and fails if something was.
+    pub fn end_with(self, table: &Table, json: bool, out: &mut Output<'_>) -> CommandOutcome {
+        if json || self.is_empty() || !table.is_empty() {
+            table.print(json, out)?;
+        }
+        self.end()
+    }
+
+    /// Fails if something was refused, with a line for each.
+    pub fn end(self) -> CommandOutcome {
+        if self.0.is_empty() { Ok(()) } else { Err(Failure::Refused(self.0.join("\njackdaw: "))) }
     }
 }
 
@@ -77,12 +132,14 @@ mod tests {
 
     #[test]
     fn what_was_done_is_printed_at_once_and_what_was_refused_is_the_failure() {
-        let mut answers = Answers { json: false, rows: Vec::new(), refused: Vec::new() };
+        let mut answers = Answers { json: false, rows: Vec::new(), refusals: Refusals::default() };
         let mut out = Vec::new();
         answers.done("a", "created", &mut out).unwrap();
         answers.done("b\x1b", "exists already", &mut out).unwrap();
         answers.refused("c", "no".to_owned());
+        assert!(matches!(answers.keep("d", Err::<(), _>(Failure::refused("there is no d"))), Ok(None)));
+        assert!(matches!(answers.keep("e", Ok(5)), Ok(Some(5))));
         assert_eq!(String::from_utf8(out).unwrap(), "created a\nb\\u{1b} exists already\n");
-        assert_eq!(answers.refused, ["c: no"]);
+        assert_eq!(answers.refusals.0, ["c: no", "there is no d"]);
     }
 }

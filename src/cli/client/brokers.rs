@@ -85,18 +85,20 @@ impl<'a> Brokers<'a> {
         self.known.keys().copied().collect()
     }
 
-    pub fn broker(&mut self, id: i32) -> CommandOutcome<&mut Peer> {
-        let Some(address) = self.known.get(&id) else {
+    /// Fails if there is no such broker.
+    pub fn address(&self, id: i32) -> CommandOutcome<&str> {
+        self.known.get(&id).map(String::as_str).ok_or_else(|| {
             let known: Vec<String> = self.known.keys().map(i32::to_string).collect();
             let are = if known.len() == 1 { "the only one is" } else { "there are" };
-            return Err(Failure::refused(format_args!(
-                "there is no broker {id}; {are} {}",
-                known.join(", ")
-            )));
-        };
+            Failure::refused(format_args!("there is no broker {id}; {are} {}", known.join(", ")))
+        })
+    }
+
+    pub fn broker(&mut self, id: i32) -> CommandOutcome<&mut Peer> {
+        let address = self.address(id)?.to_owned();
         match self.connected.entry(id) {
             Entry::Occupied(peer) => Ok(peer.into_mut()),
-            Entry::Vacant(none) => Ok(none.insert(Peer::connect(self.session, address)?)),
+            Entry::Vacant(none) => Ok(none.insert(Peer::connect(self.session, &address)?)),
         }
     }
 
@@ -109,32 +111,29 @@ impl<'a> Brokers<'a> {
         Ok(topics)
     }
 
-    /// These topics, in this order; fails if one of them is missing.
-    pub fn topics_named(&mut self, names: &[String]) -> CommandOutcome<Vec<Topic>> {
+    /// Each of these topics, in this order, or the refusal if it is missing.
+    pub fn topics_named(&mut self, names: &[String]) -> CommandOutcome<Vec<(String, CommandOutcome<Topic>)>> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
         let answer = metadata(&mut self.any, Some(names))?;
-        let mut topics = Vec::new();
-        for name in names {
+        let found = |name: &String| {
             let found = answer.topics.iter().find(|topic| topic.name.as_deref() == Some(name.as_str()));
             match found {
-                Some(topic) if topic.error_code == 0 => topics.push(Topic::from(topic.clone())),
+                Some(topic) if topic.error_code == 0 => Ok(Topic::from(topic.clone())),
                 Some(topic) if topic.error_code != ErrorCode::UnknownTopicOrPartition.code() => {
                     let why = reason(topic.error_code, None);
-                    return Err(Failure::Refused(format!("{}: {why}", shown(name))));
+                    Err(Failure::Refused(format!("{}: {why}", shown(name))))
                 }
-                Some(_) | None => {
-                    return Err(Failure::refused(format_args!("there is no topic {}", shown(name))));
-                }
+                Some(_) | None => Err(no_topic(name)),
             }
-        }
-        Ok(topics)
+        };
+        Ok(names.iter().map(|name| (name.clone(), found(name))).collect())
     }
 
     pub fn topic(&mut self, name: &str) -> CommandOutcome<Topic> {
         let found = self.topics_named(&[name.to_owned()])?.pop();
-        found.ok_or_else(|| Failure::refused(format_args!("there is no topic {}", shown(name))))
+        found.map_or_else(|| Err(no_topic(name)), |(_, found)| found)
     }
 
     /// The broker that leads a partition.
@@ -294,6 +293,10 @@ fn ask_until_ready<C, T>(
             coordinator = look_up(context)?;
         }
     }
+}
+
+pub fn no_topic(name: &str) -> Failure {
+    Failure::refused(format_args!("there is no topic {}", shown(name)))
 }
 
 /// A number with the word for the things, such as `1 member` and `2 members`.

@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::answers::Refusals;
 use super::brokers::Brokers;
 use super::peer::reason;
 use super::table::Table;
@@ -162,11 +163,14 @@ fn log_dirs(
     let mut sums =
         Table::new(&["broker", "log_dir", "replicas", "bytes", "disk_bytes", "free_bytes", "error"]);
     let mut each = Table::new(&["broker", "log_dir", "topic", "partition", "bytes", "lag", "is_future"]);
+    let mut refusals = Refusals::default();
     for id in only {
-        let broker = brokers.broker(*id)?;
-        let answer = broker.call(1..=4, &DescribeLogDirsRequest { topics: None })?;
-        broker.accept(answer.error_code)?;
-        for dir in answer.results {
+        let described = brokers.broker(*id).and_then(|broker| {
+            let answer = broker.call(1..=4, &DescribeLogDirsRequest { topics: None })?;
+            broker.accept(answer.error_code)?;
+            Ok(answer.results)
+        });
+        for dir in refusals.keep(described)?.into_iter().flatten() {
             let (mut count, mut bytes) = (0, 0);
             for topic in &dir.topics {
                 for replica in &topic.partitions {
@@ -195,7 +199,7 @@ fn log_dirs(
         }
     }
     let table = if replicas { each } else { sums };
-    Ok(table.print(session.json(), out)?)
+    refusals.end_with(&table, session.json(), out)
 }
 
 /// The topic with the metadata of the cluster.

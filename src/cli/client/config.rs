@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use super::answers::Refusals;
 use super::brokers::Brokers;
 use super::peer::{Peer, reason};
 use super::table::Table;
@@ -158,11 +159,12 @@ fn get(
     out: &mut Output<'_>,
 ) -> CommandOutcome {
     let mut found = entries(brokers, of)?;
-    all_known(wanted, &found)?;
+    let mut refusals = Refusals::default();
+    unknown(wanted, &found).for_each(|why| refusals.add(why));
     found.retain(|entry| {
         if wanted.is_empty() { all || entry.source != DEFAULT } else { wanted.contains(&entry.name) }
     });
-    Ok(table(&found).print(session.json(), out)?)
+    refusals.end_with(&table(&found), session.json(), out)
 }
 
 /// A setting with its value and where the value comes from.
@@ -173,6 +175,12 @@ pub struct Setting {
     value: Option<String>,
     is_secret: bool,
     source: &'static str,
+}
+
+impl Setting {
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
 }
 
 const DEFAULT: &str = "default";
@@ -200,11 +208,10 @@ pub fn table(settings: &[Setting]) -> Table {
     table
 }
 
-fn all_known(names: &[String], known: &[Setting]) -> CommandOutcome {
-    match names.iter().find(|name| known.iter().all(|entry| entry.name != **name)) {
-        Some(unknown) => Err(Failure::Refused(no_such_setting(unknown, known))),
-        None => Ok(()),
-    }
+/// The refusals of names that no setting has.
+fn unknown(names: &[String], known: &[Setting]) -> impl Iterator<Item = String> {
+    let unknown = names.iter().filter(|name| known.iter().all(|entry| entry.name != **name));
+    unknown.map(|name| no_such_setting(name, known))
 }
 
 fn no_such_setting(unknown: &str, known: &[Setting]) -> String {
@@ -283,7 +290,9 @@ impl Change<'_> {
         }
         if !self.unset.is_empty() && *of != Resource::AllBrokers {
             // Brokers ignore an unknown name without an error.
-            all_known(self.unset, &entries(brokers, of)?)?;
+            if let Some(why) = unknown(self.unset, &entries(brokers, of)?).next() {
+                return Err(Failure::Refused(why));
+            }
         }
         let (resource_type, resource_name) = of.kind_and_name();
         let resource = AlterConfigsResource { resource_type, resource_name, configs: self.configs() };

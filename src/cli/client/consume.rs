@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use clap::builder::PossibleValue;
+use clap::builder::{NonEmptyStringValueParser, PossibleValue};
 use clap::{Args, ValueEnum};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(required = true, value_name = "TOPIC")]
     topics: Vec<String>,
     /// Read as a member of this group, and commit the records that were printed
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     group: Option<String>,
     /// The position to start at; a group only starts there if it has no committed offset [default:
     /// beginning]
@@ -203,9 +203,22 @@ enum Shape {
 
 impl Shape {
     fn of(options: &Options) -> CommandOutcome<Shape> {
-        // Not refused: a variable can ask for JSON in general.
-        if options.connect.json && options.format.is_none() {
-            return Ok(Shape::Json);
+        let json = options.connect.json;
+        let of_text = [
+            ("--format", options.format.is_some()),
+            ("--key-separator", options.key_separator.is_some()),
+            ("--null", options.null.is_some()),
+        ];
+        match of_text.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) if json.is_given => {
+                let why = format!(
+                    "--json prints whole records, for which {option} means nothing: leave out one of them"
+                );
+                return Err(Failure::Usage(why));
+            }
+            None if json.is_wanted => return Ok(Shape::Json),
+            // A variable asks for JSON in general, and the option for text here.
+            Some(_) | None => {}
         }
         let usage = |why: String| Failure::Usage(format!("--key-separator: {why}"));
         let separator = options.key_separator.as_deref().map(layout::unescaped).transpose().map_err(usage)?;

@@ -32,7 +32,7 @@ enum Command {
     #[command(after_help = "Example:\n  jackdaw group list --state Empty")]
     List {
         /// Only groups in this state; may be repeated
-        #[arg(long = "state", value_name = "STATE")]
+        #[arg(long = "state", value_name = "STATE", value_parser = state::named)]
         states: Vec<String>,
     },
     /// Show offsets, lags and members of groups

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::access::{self, Settings};
+use super::peer::reason;
 use super::{CommandOutcome, Failure, shown};
 use crate::cli::wire::Wire;
 use crate::config::{Mechanism, SecurityProtocol};
@@ -139,18 +140,14 @@ impl Login {
         let handshake = SaslHandshakeRequest { mechanism: self.mechanism().to_string() };
         let answer = wire.call(1, &handshake).map_err(|error| Failure::no_answer(address, &error))?;
         if answer.error_code != 0 {
-            let offered = shown(&answer.mechanisms.join(", "));
-            return Err(refused(&format_args!("the login is refused; it offers {offered}")));
+            return Err(refused(&no_handshake(answer.error_code, &answer.mechanisms)));
         }
         let mut send = |message: &[u8]| {
             let request = SaslAuthenticateRequest { auth_bytes: message.to_vec().into() };
             let answer = wire.call(0, &request).map_err(|error| Failure::no_answer(address, &error))?;
             match answer.error_code {
                 0 => Ok(answer.auth_bytes),
-                code => {
-                    let why = answer.error_message.map_or_else(|| format!("error {code}"), |why| shown(&why));
-                    Err(refused(&why))
-                }
+                code => Err(refused(&reason(code, answer.error_message))),
             }
         };
         match self {
@@ -185,6 +182,13 @@ impl Login {
             }
         }
     }
+}
+
+/// Why a broker takes no login with the mechanism.
+fn no_handshake(code: i16, offered: &[String]) -> String {
+    let offered = shown(&offered.join(", "));
+    let offered = if offered.is_empty() { offered } else { format!("; it offers {offered}") };
+    format!("the login is refused: {}{offered}", reason(code, None))
 }
 
 /// The token of OAUTHBEARER: in the file that the command line names, else that of the environment, else in the file of
@@ -280,6 +284,20 @@ mod tests {
             let refused = taken(settings, of_environment);
             assert!(refused.starts_with(why), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_port_without_a_login_is_named_as_such_and_other_mechanisms_are_offered() {
+        assert_eq!(
+            no_handshake(34, &[]),
+            "the login is refused: the port has no login: leave out --user, or use the address of a port with SASL \
+             (ILLEGAL_SASL_STATE)"
+        );
+        assert_eq!(
+            no_handshake(33, &["PLAIN".to_owned(), "OAUTHBEARER".to_owned()]),
+            "the login is refused: the broker does not have the mechanism of the login \
+             (UNSUPPORTED_SASL_MECHANISM); it offers PLAIN, OAUTHBEARER"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 #[cfg(feature = "security")]
 use super::login;
+use super::reasons::explained;
 use super::{CommandOutcome, Failure, Session, access, shown};
 use crate::api::error::ErrorCode;
 use crate::cli::address;
@@ -113,42 +114,7 @@ pub fn reason(code: i16, message: Option<String>) -> String {
     let Some(known) = ErrorCode::ALL.iter().find(|known| known.code() == code) else {
         return format!("error {code}");
     };
-    match explained(*known) {
-        Some(words) => format!("{words} ({})", known.name()),
-        None => known.name().to_owned(),
-    }
-}
-
-/// The meaning of codes that brokers send without words.
-fn explained(code: ErrorCode) -> Option<&'static str> {
-    Some(match code {
-        ErrorCode::OffsetOutOfRange => "the offset is outside of the log",
-        ErrorCode::UnknownTopicOrPartition => "there is no such topic or partition",
-        ErrorCode::UnknownTopicId => "there is no topic with this id",
-        ErrorCode::LeaderNotAvailable => "the partition has no leader",
-        ErrorCode::InvalidTopicException => "this is no valid name of a topic",
-        ErrorCode::TopicAuthorizationFailed => "the user has no right to this on the topic",
-        ErrorCode::GroupAuthorizationFailed => "the user has no right to this on the group",
-        ErrorCode::ClusterAuthorizationFailed => "the user has no right to this on the cluster",
-        ErrorCode::TransactionalIdAuthorizationFailed => {
-            "the user has no right to this on the transactional id"
-        }
-        ErrorCode::NonEmptyGroup => "the group has members",
-        ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration => "the group has members: stop them first",
-        ErrorCode::GroupIdNotFound => "there is no such group",
-        ErrorCode::GroupSubscribedToTopic => "members of the group read the topic",
-        ErrorCode::CoordinatorNotAvailable => "no broker coordinates it yet",
-        ErrorCode::CoordinatorLoadInProgress => "its coordinator is still loading",
-        ErrorCode::PolicyViolation => "the settings of the topic forbid it",
-        ErrorCode::PreferredLeaderNotAvailable => "the first replica is not in sync",
-        ErrorCode::NoReassignmentInProgress => "no move is under way",
-        ErrorCode::EligibleLeadersNotAvailable => "no replica can lead it",
-        ErrorCode::UnsupportedVersion => "the broker does not support it",
-        ErrorCode::OffsetMetadataTooLarge => "the metadata of the offset is too large",
-        ErrorCode::InvalidProducerEpoch => "another producer with this id has begun",
-        ErrorCode::ThrottlingQuotaExceeded => "the quota for changes is used up: try again later",
-        _ => return None,
-    })
+    format!("{} ({})", explained(*known), known.name())
 }
 
 #[cfg(test)]
@@ -170,7 +136,8 @@ mod tests {
         };
         let code = ErrorCode::InvalidRequest.code();
         assert_eq!(refused(code, "no \x1b[2Jname"), address.clone() + ": no \\u{1b}[2Jname");
-        assert_eq!(refused(code, ""), format!("{address}: INVALID_REQUEST"));
+        let invalid = "the broker finds a name or a value in the request that is not valid (INVALID_REQUEST)";
+        assert_eq!(refused(code, ""), format!("{address}: {invalid}"));
         let group = refused(ErrorCode::NonEmptyGroup.code(), "");
         assert_eq!(group, format!("{address}: the group has members (NON_EMPTY_GROUP)"));
         assert_eq!(refused(1234, ""), format!("{address}: error 1234"));

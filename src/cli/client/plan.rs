@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::brokers::{Brokers, OffsetOf, Topic};
+use super::brokers::{Brokers, OffsetOf, Topic, no_topic};
 use super::position::{self, Position};
 use super::{CommandOutcome, Failure, NamedPartition, shown};
 use crate::protocol::messages::metadata_response::MetadataResponsePartition;
@@ -130,8 +130,7 @@ impl TopicAndPartitions {
     /// The partitions that are meant; `also` are those that another option names.
     pub fn find<'t>(&self, topics: &'t [Topic], also: &[i32]) -> CommandOutcome<Wanted<'t>> {
         let topic = topics.iter().find(|known| known.name == self.topic);
-        let topic = topic
-            .ok_or_else(|| Failure::refused(format_args!("there is no topic {}", shown(&self.topic))))?;
+        let topic = topic.ok_or_else(|| no_topic(&self.topic))?;
         let only = if self.partitions.is_empty() { also } else { &self.partitions };
         Ok(topic.only(only)?.into_iter().map(|partition| (topic.name.as_str(), partition)).collect())
     }

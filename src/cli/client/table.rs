@@ -23,6 +23,10 @@ impl Table {
         self.rows.push(values.into());
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub fn json(&self) -> Vec<Value> {
         let rows = self.rows.iter().map(|row| {
             let named = self.names.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned());

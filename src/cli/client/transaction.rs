@@ -6,9 +6,11 @@ mod hanging;
 use std::io::Write;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::answers::Refusals;
 use super::brokers::{Brokers, Coordinated};
 use super::peer::{Peer, reason};
 use super::table::Table;
@@ -17,6 +19,7 @@ use crate::api::error::ErrorCode;
 use crate::kernel::{ProducerAt, STATE_NAMES};
 use crate::protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest};
 use crate::protocol::messages::describe_producers_response::ProducerState;
+use crate::protocol::messages::describe_transactions_response::TransactionState;
 use crate::protocol::messages::write_txn_markers_request::{
     WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest,
 };
@@ -45,7 +48,7 @@ enum Command {
     /// Show the transactions of transactional ids
     #[command(after_help = "Example:\n  jackdaw transaction describe billing-1")]
     Describe {
-        #[arg(required = true, value_name = "TRANSACTIONAL_ID")]
+        #[arg(required = true, value_name = "TRANSACTIONAL_ID", value_parser = NonEmptyStringValueParser::new())]
         ids: Vec<String>,
     },
     /// Find transactions that no coordinator will ever end
@@ -192,24 +195,9 @@ fn describe(
         "open_ms",
         "partitions",
     ]);
+    let mut refusals = Refusals::default();
     for id in ids {
-        let request = DescribeTransactionsRequest { transactional_ids: vec![id.clone()] };
-        let (node, answer) = brokers.ask_coordinator(
-            (Coordinated::Transaction, id),
-            None,
-            |answer: &DescribeTransactionsResponse| {
-                answer.transaction_states.first().map_or(0, |state| state.error_code)
-            },
-            |broker| broker.call(0..=0, &request),
-        )?;
-        let state = answer.transaction_states.into_iter().next();
-        let state = state.ok_or_else(|| Failure::refused("the broker describes nothing"))?;
-        if state.error_code == ErrorCode::TransactionalIdNotFound.code() {
-            return Err(Failure::refused(format_args!("there is no transactional id {}", shown(id))));
-        }
-        if state.error_code != 0 {
-            return Err(Failure::Refused(format!("{}: {}", shown(id), reason(state.error_code, None))));
-        }
+        let Some((node, state)) = refusals.keep(state_of(brokers, id))? else { continue };
         let started = (state.transaction_start_time_ms >= 0).then_some(state.transaction_start_time_ms);
         let is_open = OPEN.contains(&state.transaction_state.as_str());
         let open = started.filter(|_| is_open).map(|started| now.since(Timestamp(started)).as_millis());
@@ -228,7 +216,29 @@ fn describe(
             json!(partitions.collect::<Vec<_>>()),
         ]);
     }
-    Ok(table.print(session.json(), out)?)
+    refusals.end_with(&table, session.json(), out)
+}
+
+/// The coordinator of the id, and what it knows of it.
+fn state_of(brokers: &mut Brokers<'_>, id: &str) -> CommandOutcome<(i32, TransactionState)> {
+    let request = DescribeTransactionsRequest { transactional_ids: vec![id.to_owned()] };
+    let (node, answer) = brokers.ask_coordinator(
+        (Coordinated::Transaction, id),
+        None,
+        |answer: &DescribeTransactionsResponse| {
+            answer.transaction_states.first().map_or(0, |state| state.error_code)
+        },
+        |broker| broker.call(0..=0, &request),
+    )?;
+    let state = answer.transaction_states.into_iter().next();
+    let state = state.ok_or_else(|| Failure::refused("the broker describes nothing"))?;
+    if state.error_code == ErrorCode::TransactionalIdNotFound.code() {
+        return Err(Failure::refused(format_args!("there is no transactional id {}", shown(id))));
+    }
+    if state.error_code != 0 {
+        return Err(Failure::Refused(format!("{}: {}", shown(id), reason(state.error_code, None))));
+    }
+    Ok((node, state))
 }
 
 fn abort(

@@ -25,6 +25,7 @@ pub fn delete(
 ) -> CommandOutcome {
     let known = state::one(brokers, group)?;
     let committed = known.committed(brokers)?;
+    let mut answers = Answers::new(session);
     let mut topics = Vec::new();
     for TopicAndPartitions { topic, partitions } in wanted {
         let of_topic = committed.keys().filter(|(name, _)| name == topic).map(|(_, partition)| *partition);
@@ -33,12 +34,17 @@ pub fn delete(
         let missing = partitions.iter().find(|partition| !found.contains(partition));
         if found.is_empty() || missing.is_some() {
             let partition = missing.map(|number| format!(" {number}")).unwrap_or_default();
-            let (group, topic) = (shown(group), shown(topic));
-            return Err(Failure::Refused(format!("{group} has no offset in {topic}{partition}")));
+            let why =
+                Failure::Refused(format!("{} has no offset in {}{partition}", shown(group), shown(topic)));
+            answers.keep(topic, CommandOutcome::<()>::Err(why))?;
+            continue;
         }
         let partitions =
             found.into_iter().map(|partition_index| OffsetDeleteRequestPartition { partition_index });
         topics.push(OffsetDeleteRequestTopic { name: topic.clone(), partitions: partitions.collect() });
+    }
+    if topics.is_empty() {
+        return answers.end(out);
     }
     let request = OffsetDeleteRequest { group_id: group.to_owned(), topics };
     let (_, answer) = brokers.ask_coordinator(
@@ -50,12 +56,11 @@ pub fn delete(
     if answer.error_code != 0 {
         return Err(Failure::Refused(format!("{}: {}", shown(group), reason(answer.error_code, None))));
     }
-    let mut answers = Answers::new(session);
     for topic in answer.topics {
         for partition in topic.partitions {
             let name = format!("{} {}", topic.name, partition.partition_index);
             match partition.error_code {
-                0 => answers.done(&name, "deleted the offset of", out)?,
+                0 => answers.done_as(&name, "deleted", "deleted the offset of", out)?,
                 code => answers.refused(&name, reason(code, None)),
             }
         }

@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
 use super::{offsets, state};
+use crate::cli::client::answers::Refusals;
 use crate::cli::client::brokers::{Brokers, Coordinated, Topic};
 use crate::cli::client::plan::{self, Standing, Target, TopicAndPartitions, Unplanned, Wanted};
 use crate::cli::client::position::Position;
@@ -48,18 +49,28 @@ impl Reset {
             Some(group) => (group.committed(brokers)?, group.members(brokers)?.len()),
             None => (BTreeMap::new(), 0),
         };
+        if group.as_ref().is_some_and(|group| group.kind.as_deref() == Some("share")) {
+            let name = shown(&self.group);
+            return Err(Failure::Refused(format!(
+                "{name} is a share group: Kafka's scripts alter its offsets"
+            )));
+        }
         let coordinator = match &group {
             Some(group) => group.coordinator,
             None => brokers.coordinator(Coordinated::Group, &self.group)?,
         };
-        if members > 0 && !self.dry_run {
+        if members > 0 {
             return Err(Failure::refused(format_args!(
                 "{} has {members} members: stop them first, or they go on where they are",
                 shown(&self.group)
             )));
         }
         let topics = brokers.topics()?;
-        let wanted = self.wanted(&topics, &committed)?;
+        let mut refusals = Refusals::default();
+        let wanted = self.wanted(&topics, &committed, &mut refusals)?;
+        if wanted.is_empty() && !refusals.is_empty() {
+            return refusals.end();
+        }
         let mut standings = plan::standings(brokers, &wanted, target)?;
         for (name, standing) in &mut standings {
             standing.committed = committed.get(name).copied();
@@ -70,7 +81,7 @@ impl Reset {
         } else {
             offsets::commit(brokers, coordinator, &self.group, &plan)?
         };
-        report(session, &standings, &plan, &refused, out)
+        report(session, &standings, &plan, &refused, refusals, out)
     }
 
     /// The partitions to reset.
@@ -78,11 +89,13 @@ impl Reset {
         &self,
         topics: &'t [Topic],
         committed: &BTreeMap<NamedPartition, i64>,
+        refusals: &mut Refusals,
     ) -> CommandOutcome<Wanted<'t>> {
         let mut wanted = Wanted::new();
         if !self.all_topics {
             for topic in &self.topics {
-                wanted.extend(topic.find(topics, &self.partitions)?);
+                let found = refusals.keep(topic.find(topics, &self.partitions))?;
+                wanted.extend(found.into_iter().flatten());
             }
             return Ok(wanted);
         }
@@ -123,6 +136,7 @@ fn report(
     standings: &BTreeMap<NamedPartition, Standing>,
     plan: &BTreeMap<NamedPartition, i64>,
     refused: &BTreeMap<NamedPartition, String>,
+    mut refusals: Refusals,
     out: &mut Output<'_>,
 ) -> CommandOutcome {
     let mut table = Table::new(&["topic", "partition", "before", "now", "lag"]);
@@ -139,10 +153,8 @@ fn report(
     } else if refused.is_empty() || refused.len() < plan.len() {
         table.print(false, out)?;
     }
-    if refused.is_empty() {
-        return Ok(());
+    for ((topic, partition), why) in refused {
+        refusals.add(format!("{} {partition}: {why}", shown(topic)));
     }
-    let reasons =
-        refused.iter().map(|((topic, partition), why)| format!("{} {partition}: {why}", shown(topic)));
-    Err(Failure::Refused(reasons.collect::<Vec<_>>().join("\njackdaw: ")))
+    refusals.end()
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::state::{self, Group, Member, lag};
+use crate::cli::client::answers::Refusals;
 use crate::cli::client::brokers::{Brokers, counted};
 use crate::cli::client::table::Table;
 use crate::cli::client::{CommandOutcome, NamedPartition, Output, Session, shown};
@@ -17,7 +18,7 @@ pub fn list(
     out: &mut Output<'_>,
 ) -> CommandOutcome {
     let mut groups = state::all(brokers)?;
-    let is_wanted = |group: &Group| states.iter().any(|state| state.eq_ignore_ascii_case(&group.state));
+    let is_wanted = |group: &Group| states.contains(&group.state);
     groups.retain(|group| states.is_empty() || is_wanted(group));
     let mut committed = Vec::new();
     for group in &groups {
@@ -54,11 +55,12 @@ pub fn describe(
     out: &mut Output<'_>,
 ) -> CommandOutcome {
     let topics = brokers.topics()?;
-    let mut described = Vec::new();
-    for (nth, name) in names.iter().enumerate() {
-        let group = state::one(brokers, name)?;
-        let members = group.members(brokers)?;
-        let committed = group.committed(brokers)?;
+    let mut refusals = Refusals::default();
+    let (mut described, mut is_first) = (Vec::new(), true);
+    for name in names {
+        let found = state::one(brokers, name)
+            .and_then(|group| Ok((group.members(brokers)?, group.committed(brokers)?, group)));
+        let Some((members, committed, group)) = refusals.keep(found)? else { continue };
         let partitions = committed.keys().chain(members.iter().flat_map(|member| &member.partitions));
         let ends = state::ends(brokers, &topics, partitions.collect::<BTreeSet<_>>())?;
         let table = partitions_of(&members, &committed, &ends);
@@ -74,7 +76,7 @@ pub fn describe(
             }));
             continue;
         }
-        if nth > 0 {
+        if !std::mem::take(&mut is_first) {
             writeln!(out)?;
         }
         writeln!(out, "{}", heading(&group, members.len(), total_lag(&committed, &ends)))?;
@@ -83,7 +85,7 @@ pub fn describe(
     if session.json() {
         writeln!(out, "{}", Value::Array(described))?;
     }
-    Ok(())
+    refusals.end()
 }
 
 fn heading(group: &Group, members: usize, lag: Option<i64>) -> String {

@@ -29,6 +29,24 @@ pub struct Group {
     pub coordinator: i32,
 }
 
+/// The states of groups of all types.
+const STATES: [&str; 8] = [
+    "Empty",
+    "Stable",
+    "PreparingRebalance",
+    "CompletingRebalance",
+    "Assigning",
+    "Reconciling",
+    "NotReady",
+    "Dead",
+];
+
+/// Kafka's name of a state. Upper and lower case are the same.
+pub fn named(written: &str) -> Result<String, String> {
+    let known = STATES.into_iter().find(|known| known.eq_ignore_ascii_case(written));
+    known.map(str::to_owned).ok_or_else(|| format!("expected {}", STATES.join(", ")))
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub id: String,
@@ -214,6 +232,12 @@ mod tests {
         let bytes = b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\0\0\0\0\x05\xff\xff\xff\xff";
         assert_eq!(assigned(bytes), [("t".to_owned(), 0), ("t".to_owned(), 5)]);
         assert!(assigned(b"").is_empty() && assigned(b"\0\0connect").is_empty());
+    }
+
+    #[test]
+    fn a_state_is_one_that_groups_have() {
+        assert_eq!(named("completingrebalance"), Ok("CompletingRebalance".to_owned()));
+        assert!(named("Emtpy").unwrap_err().starts_with("expected Empty, Stable"));
     }
 
     #[test]

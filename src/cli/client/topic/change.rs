@@ -100,8 +100,10 @@ impl Delete {
             None => self.topics.clone(),
         };
         if self.dry_run {
-            for topic in brokers.topics_named(&names)? {
-                answers.done(&topic.name, "would delete", out)?;
+            for (name, topic) in brokers.topics_named(&names)? {
+                if answers.keep(&name, topic)?.is_some() {
+                    answers.done(&name, "would delete", out)?;
+                }
             }
             return answers.end(out);
         }

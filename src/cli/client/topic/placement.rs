@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::api::error::ErrorCode;
-use crate::cli::client::answers::Answers;
+use crate::cli::client::answers::{Answers, Refusals};
 use crate::cli::client::brokers::{Brokers, Topic};
 use crate::cli::client::peer::reason;
 use crate::cli::client::table::Table;
@@ -34,11 +34,16 @@ impl Elect {
     const UNCLEAN: i8 = 1;
 
     pub fn run(&self, session: &Session, brokers: &mut Brokers<'_>, out: &mut Output<'_>) -> CommandOutcome {
+        let mut answers = Answers::new(session);
         let mut asked = Vec::new();
-        for topic in brokers.topics_named(&self.topics)? {
-            let partitions =
-                topic.only(&self.partitions)?.iter().map(|known| known.partition_index).collect();
-            asked.push(TopicPartitions { topic: topic.name.clone(), partitions });
+        for (name, topic) in brokers.topics_named(&self.topics)? {
+            let Some(topic) = answers.keep(&name, topic)? else { continue };
+            let Some(partitions) = answers.keep(&name, topic.only(&self.partitions))? else { continue };
+            let partitions = partitions.iter().map(|known| known.partition_index).collect();
+            asked.push(TopicPartitions { topic: name, partitions });
+        }
+        if asked.is_empty() {
+            return answers.end(out);
         }
         let request = ElectLeadersRequest {
             election_type: if self.unclean { Self::UNCLEAN } else { Self::PREFERRED },
@@ -49,14 +54,13 @@ impl Elect {
         if answer.error_code != 0 {
             return Err(Failure::Refused(reason(answer.error_code, None)));
         }
-        let mut answers = Answers::new(session);
         for topic in answer.replica_election_results {
             for partition in topic.partition_result {
                 let name = format!("{} {}", topic.topic, partition.partition_id);
                 match partition.error_code {
-                    0 => answers.done(&name, "elected a leader for", out)?,
+                    0 => answers.done_as(&name, "elected", "elected a leader for", out)?,
                     code if code == ErrorCode::ElectionNotNeeded.code() => {
-                        answers.done(&name, "no election needed for", out)?;
+                        answers.done_as(&name, "no election needed", "no election needed for", out)?;
                     }
                     code => answers.refused(&name, reason(code, partition.error_message)),
                 }
@@ -96,6 +100,7 @@ impl Reassign {
             table.row([json!(self.topic), json!(index), json!(partition.replica_nodes), json!(now)]);
         }
         if self.dry_run {
+            self.check(brokers)?;
             return Ok(table.print(session.json(), out)?);
         }
         let request = AlterPartitionReassignmentsRequest {
@@ -111,14 +116,26 @@ impl Reassign {
         for topic in answer.responses {
             for partition in topic.partitions {
                 let name = format!("{} {}", topic.name, partition.partition_index);
-                let done = if self.cancel { "cancelled the move of" } else { "moves" };
+                let (result, words) =
+                    if self.cancel { ("cancelled", "cancelled the move of") } else { ("moves", "moves") };
                 match partition.error_code {
-                    0 => answers.done(&name, done, out)?,
+                    0 => answers.done_as(&name, result, words, out)?,
                     code => answers.refused(&name, reason(code, partition.error_message)),
                 }
             }
         }
         answers.end(out)
+    }
+
+    /// Fails if a broker does not exist or is named twice, which the broker would refuse.
+    fn check(&self, brokers: &Brokers<'_>) -> CommandOutcome {
+        for (nth, id) in self.replicas.iter().enumerate() {
+            brokers.address(*id)?;
+            if self.replicas[..nth].contains(id) {
+                return Err(Failure::Refused(format!("broker {id} is named twice: it can have one replica")));
+            }
+        }
+        Ok(())
     }
 
     fn plan(&self, topic: &Topic) -> CommandOutcome<Vec<ReassignablePartition>> {
@@ -147,11 +164,16 @@ pub fn list(
     names: &[String],
     out: &mut Output<'_>,
 ) -> CommandOutcome {
-    let topics = brokers.topics_named(names)?.into_iter().map(|topic| ListPartitionReassignmentsTopics {
-        partition_indexes: topic.partitions.iter().map(|partition| partition.partition_index).collect(),
-        name: topic.name,
-    });
-    let topics: Vec<ListPartitionReassignmentsTopics> = topics.collect();
+    let mut refusals = Refusals::default();
+    let mut topics = Vec::new();
+    for (name, topic) in brokers.topics_named(names)? {
+        let Some(topic) = refusals.keep(topic)? else { continue };
+        let partition_indexes = topic.partitions.iter().map(|partition| partition.partition_index).collect();
+        topics.push(ListPartitionReassignmentsTopics { name, partition_indexes });
+    }
+    if topics.is_empty() && !names.is_empty() {
+        return refusals.end();
+    }
     let request = ListPartitionReassignmentsRequest {
         timeout_ms: session.timeout_ms(),
         topics: (!names.is_empty()).then_some(topics),
@@ -172,7 +194,7 @@ pub fn list(
             ]);
         }
     }
-    Ok(table.print(session.json(), out)?)
+    refusals.end_with(&table, session.json(), out)
 }
 
 #[cfg(test)]

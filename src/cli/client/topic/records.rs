@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::cli::client::answers::agrees;
+use crate::api::error::ErrorCode;
+use crate::cli::client::answers::{Refusals, agrees};
 use crate::cli::client::brokers::Brokers;
+use crate::cli::client::config::{self, Resource, Setting};
 use crate::cli::client::peer::reason;
 use crate::cli::client::plan::{self, Standing, Target, Wanted};
 use crate::cli::client::position::Position;
@@ -42,32 +44,34 @@ impl Deletion {
                 return Err(Failure::refused("nothing was deleted"));
             }
         }
+        let may_delete =
+            !self.dry_run || may_delete(&config::entries(brokers, &Resource::Topic(self.topic.clone()))?);
         let mut table = Table::new(&["topic", "partition", "before", "now", "end"]);
-        let mut refused = Vec::new();
+        let mut refusals = Refusals::default();
         for (_, partition) in wanted {
             let name = (self.topic.clone(), partition.partition_index);
             let (standing, start) = (standings[&name], starts[&name]);
-            let now = if self.dry_run {
-                start
+            let outcome = if self.dry_run {
+                Ok(expected(standing, start, may_delete))
             } else {
                 // Also if its leader does not answer: the records of other partitions may be gone already.
-                match self.delete(session, brokers, partition.leader_id, &name, start) {
-                    Ok(Ok(now)) => now,
-                    Ok(Err(why)) => {
-                        let end = standing.end;
-                        refused.push(format!("{} {}, which ends at {end}: {why}", shown(&name.0), name.1));
-                        continue;
-                    }
-                    Err(failure) => {
-                        refused.push(format!("{} {}: {failure}", shown(&name.0), name.1));
-                        continue;
-                    }
+                self.delete(session, brokers, partition.leader_id, &name, start)
+            };
+            let now = match outcome {
+                Ok(Ok(now)) => now,
+                Ok(Err(why)) => {
+                    let end = standing.end;
+                    refusals.add(format!("{} {}, which ends at {end}: {why}", shown(&name.0), name.1));
+                    continue;
+                }
+                Err(failure) => {
+                    refusals.add(format!("{} {}: {failure}", shown(&name.0), name.1));
+                    continue;
                 }
             };
             table.row([json!(name.0), json!(name.1), json!(standing.start), json!(now), json!(standing.end)]);
         }
-        table.print(session.json(), out)?;
-        if refused.is_empty() { Ok(()) } else { Err(Failure::Refused(refused.join("\njackdaw: "))) }
+        refusals.end_with(&table, session.json(), out)
     }
 
     /// An offset is sent as it is written, so that the broker refuses one outside of the log.
@@ -99,5 +103,36 @@ impl Deletion {
         } else {
             Err(reason(result.error_code, None))
         })
+    }
+}
+
+/// Whether records of a topic with these settings can be deleted. If it is only compacted, they cannot.
+fn may_delete(settings: &[Setting]) -> bool {
+    let policy = settings.iter().find(|setting| setting.name == "cleanup.policy");
+    policy.and_then(Setting::value).is_none_or(|policy| policy != "compact")
+}
+
+/// What the broker will answer: the new start of the log, or why there is none.
+fn expected(standing: Standing, start: i64, may_delete: bool) -> Result<i64, String> {
+    match start {
+        _ if !may_delete => Err(reason(ErrorCode::PolicyViolation.code(), None)),
+        start if start > standing.end => Err(reason(ErrorCode::OffsetOutOfRange.code(), None)),
+        start => Ok(start.max(standing.start)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_refuses_what_the_broker_would_refuse() {
+        let standing = Standing { start: 5, end: 10, at_time: None, committed: None };
+        assert_eq!(expected(standing, 7, true), Ok(7));
+        assert_eq!(expected(standing, 10, true), Ok(10));
+        assert_eq!(expected(standing, 3, true), Ok(5), "a log never starts earlier");
+        let refused = |start, may_delete| expected(standing, start, may_delete).unwrap_err();
+        assert!(refused(11, true).ends_with("(OFFSET_OUT_OF_RANGE)"));
+        assert!(refused(7, false).ends_with("(POLICY_VIOLATION)"));
     }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use crate::cli::client::answers::Refusals;
 use crate::cli::client::brokers::{Brokers, OffsetOf, Sizes, Topic, counted};
 use crate::cli::client::config::{self, Resource};
 use crate::cli::client::table::Table;
@@ -54,10 +55,13 @@ pub fn describe(
 ) -> CommandOutcome {
     let topics = brokers.topics_named(names)?;
     let sizes = brokers.sizes()?;
-    let mut described = Vec::new();
-    for (nth, topic) in topics.iter().enumerate() {
-        let partitions = partitions(brokers, topic, &sizes)?;
-        let settings = config::entries(brokers, &Resource::Topic(topic.name.clone()))?;
+    let mut refusals = Refusals::default();
+    let (mut described, mut is_first) = (Vec::new(), true);
+    for (name, topic) in topics {
+        let Some(topic) = &refusals.keep(topic)? else { continue };
+        let Some(partitions) = refusals.keep(partitions(brokers, topic, &sizes))? else { continue };
+        let settings = config::entries(brokers, &Resource::Topic(name));
+        let Some(settings) = refusals.keep(settings)? else { continue };
         let settings = config::table(&settings);
         if session.json() {
             described.push(json!({
@@ -69,7 +73,7 @@ pub fn describe(
             }));
             continue;
         }
-        if nth > 0 {
+        if !std::mem::take(&mut is_first) {
             writeln!(out)?;
         }
         writeln!(out, "{}", heading(topic, size(topic, &sizes)))?;
@@ -80,7 +84,7 @@ pub fn describe(
     if session.json() {
         writeln!(out, "{}", Value::Array(described))?;
     }
-    Ok(())
+    refusals.end()
 }
 
 fn heading(topic: &Topic, bytes: Option<i64>) -> String {

@@ -7,10 +7,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::position;
-use crate::cli::client::brokers::{Brokers, Coordinated};
+use crate::cli::client::answers::Refusals;
+use crate::cli::client::brokers::{Brokers, Coordinated, Topic};
 use crate::cli::client::peer::reason;
 use crate::cli::client::table::Table;
-use crate::cli::client::{CommandOutcome, Failure, NamedPartition, Output, Session, shown};
+use crate::cli::client::{CommandOutcome, NamedPartition, Output, Session, shown};
 use crate::protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest};
 use crate::protocol::messages::describe_producers_response::ProducerState;
 use crate::protocol::messages::{DescribeTransactionsRequest, ListTransactionsRequest};
@@ -53,7 +54,8 @@ impl Search {
         if let Some(id) = self.broker {
             brokers.broker(id)?;
         }
-        let mut open = self.open(brokers)?;
+        let mut refusals = Refusals::default();
+        let mut open = self.open(brokers, &mut refusals)?;
         open.retain(|one| now.since(Timestamp(one.last_timestamp)) > self.older_than);
         let known = known(brokers, &open)?;
         let mut table = Table::new(&[
@@ -77,13 +79,24 @@ impl Search {
                 json!(u64::try_from(idle).unwrap_or(u64::MAX)),
             ]);
         }
-        Ok(table.print(session.json(), out)?)
+        refusals.end_with(&table, session.json(), out)
+    }
+
+    /// The topics to search.
+    fn searched(&self, brokers: &mut Brokers<'_>, refusals: &mut Refusals) -> CommandOutcome<Vec<Topic>> {
+        if self.topics.is_empty() {
+            return brokers.topics();
+        }
+        let mut topics = Vec::new();
+        for (_, topic) in brokers.topics_named(&self.topics)? {
+            topics.extend(refusals.keep(topic)?);
+        }
+        Ok(topics)
     }
 
     /// The open transactions in the partitions to search.
-    fn open(&self, brokers: &mut Brokers<'_>) -> CommandOutcome<Vec<Open>> {
-        let topics =
-            if self.topics.is_empty() { brokers.topics()? } else { brokers.topics_named(&self.topics)? };
+    fn open(&self, brokers: &mut Brokers<'_>, refusals: &mut Refusals) -> CommandOutcome<Vec<Open>> {
+        let topics = self.searched(brokers, refusals)?;
         let mut by_leader: BTreeMap<i32, Vec<TopicRequest>> = BTreeMap::new();
         for topic in topics {
             let mut of_topic: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
@@ -104,7 +117,8 @@ impl Search {
                     let name = (topic.name.clone(), partition.partition_index);
                     if partition.error_code != 0 {
                         let why = reason(partition.error_code, partition.error_message);
-                        return Err(Failure::Refused(format!("{} {}: {why}", shown(&name.0), name.1)));
+                        refusals.add(format!("{} {}: {why}", shown(&name.0), name.1));
+                        continue;
                     }
                     open.extend(partition.active_producers.iter().filter_map(|state| Open::of(&name, state)));
                 }
