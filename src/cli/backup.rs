@@ -13,6 +13,7 @@ use super::sources::Sources;
 use super::{Exit, exit_of_open, fail};
 use crate::storage::local::backup::{Backup, BackupError, FsDir, NoHold, back_up};
 use crate::storage::local::fs::{DiskFs, Fs};
+use crate::storage::local::inspect;
 use crate::time;
 
 /// The time that another backup, a start or a removal of files may take until a backup begins.
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example: jackdaw backup /backups/monday --data-dir /var/lib/jackdaw")]
+#[command(after_help = "Example:\n  jackdaw backup /backups/monday --data-dir /var/lib/jackdaw")]
 pub(super) struct Options {
     #[command(flatten)]
     sources: Sources,
@@ -40,6 +41,9 @@ pub(super) fn run(options: &Options) -> Exit {
             Err((exit, why)) => return fail(exit, why),
         },
     };
+    if !inspect::is_data_directory(&DiskFs, &data_dir) {
+        return fail(Exit::Data, format_args!("{} is no data directory", data_dir.display()));
+    }
     // Records and credentials are nobody else's business, whoever makes the copy.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     match patiently(&resolved(&data_dir), &resolved(&options.to)) {

@@ -23,6 +23,7 @@ use crate::time;
 use crate::types::{ScramHash, Secret};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  jackdaw format --data-dir /var/lib/jackdaw --ignore-formatted")]
 pub(super) struct Options {
     #[command(flatten)]
     sources: Sources,

@@ -20,14 +20,16 @@ pub(super) struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the completions of this command line for a shell
+    #[command(after_help = "Example:\n  jackdaw generate completions bash > /etc/bash_completion.d/jackdaw")]
     Completions { shell: Shell },
     /// Write the man page of each command into a directory
+    #[command(after_help = "Example:\n  jackdaw generate man /usr/local/share/man/man1")]
     Man { dir: PathBuf },
     /// A Grafana dashboard (jackdaw-dashboard.json) and alert rules for Prometheus (jackdaw-alerts.yml) over the
     /// metrics of `serve --http`. The rules expect the scrape job `jackdaw`
-    #[command(after_help = "Example: jackdaw generate dashboards /etc/prometheus/rules")]
+    #[command(after_help = "Example:\n  jackdaw generate dashboards /etc/prometheus/rules")]
     Dashboards {
-        /// The directory for the files; existing ones are replaced
+        /// The directory for the files, which is made if it does not exist; existing files are replaced
         #[arg(default_value = ".")]
         dir: PathBuf,
     },
@@ -47,6 +49,9 @@ pub(super) fn run(options: &Options, program: clap::Command) -> Exit {
 
 /// Writes the files, and prints their paths.
 fn write_all(dir: &Path, files: &[(&str, String)]) -> Exit {
+    if let Err(error) = std::fs::create_dir_all(dir) {
+        return fail(Exit::InputOutput, format_args!("{}: {error}", dir.display()));
+    }
     for (name, text) in files {
         let path = dir.join(name);
         if let Err(error) = std::fs::write(&path, text) {

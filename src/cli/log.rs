@@ -22,6 +22,7 @@ pub(super) struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the content of segment, journal and snapshot files, one line per batch, entry and state
+    #[command(after_help = "Example:\n  jackdaw log dump /var/lib/jackdaw --records")]
     Dump {
         /// Files, or directories with such files
         #[arg(required = true)]
@@ -32,12 +33,14 @@ enum Command {
     },
     /// Predict the next start of a data directory, and check every record that it would serve. While a
     /// broker is running only the files of topics are checked, and the end of a file may be incomplete
+    #[command(after_help = "Example:\n  jackdaw log verify /var/lib/jackdaw")]
     Verify {
         #[arg(default_value = "jackdaw-data")]
         data_dir: PathBuf,
     },
     /// List the losses of a damaged data directory, and with --accept-loss repair it, so that the next
     /// start serves the rest. The old files are kept in the directory, in a folder below `aside`
+    #[command(after_help = "Example:\n  jackdaw log repair /var/lib/jackdaw --accept-loss")]
     Repair {
         #[arg(default_value = "jackdaw-data")]
         data_dir: PathBuf,
@@ -50,6 +53,7 @@ enum Command {
     },
     /// Give up one entry of the journal: the last one, if it makes every start fail although the disk is
     /// sound. Everything in it is lost. The old journal is kept in a folder below `aside`
+    #[command(after_help = "Example:\n  jackdaw log skip 42 /var/lib/jackdaw")]
     Skip {
         /// The number of the entry, from the message of the failed start
         entry: u64,
@@ -62,6 +66,11 @@ pub(super) fn run(options: Options) -> Exit {
     let mut out = BufWriter::new(io::stdout().lock());
     let exit = match options.command {
         Command::Dump { paths, records } => dump(&paths, records, &mut out),
+        Command::Verify { data_dir } | Command::Repair { data_dir, .. } | Command::Skip { data_dir, .. }
+            if !inspect::is_data_directory(&DiskFs, &data_dir) =>
+        {
+            fail(Exit::Data, format_args!("{} is no data directory", data_dir.display()))
+        }
         Command::Verify { data_dir } => verify(&data_dir, &mut out),
         Command::Repair { data_dir, accept_loss, yes } => {
             let consent = || accept_loss && (yes || is_agreed(&mut io::stdin().lock()));
@@ -94,9 +103,6 @@ fn verify(data_dir: &Path, out: &mut dyn Write) -> Exit {
     let report = match inspect::verify(&fs, data_dir) {
         Ok(report) => report,
         Err(error @ OpenError::Io { .. }) => return fail(Exit::InputOutput, error),
-        Err(OpenError::NotOurs { path }) => {
-            return fail(Exit::Data, format_args!("{} is no data directory", path.display()));
-        }
         Err(error) => return fail(Exit::Data, error),
     };
     match print(&report, out) {

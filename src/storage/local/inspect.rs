@@ -84,6 +84,11 @@ pub fn is_formatted(fs: &dyn Fs, root: &Path) -> bool {
     directory::is_formatted(fs, root)
 }
 
+/// Whether it is a data directory, even a damaged one.
+pub fn is_data_directory(fs: &dyn Fs, root: &Path) -> bool {
+    directory::is_one(fs, root)
+}
+
 /// Predicts the next start of a data directory by running it on an overlay in memory. Then checks every batch
 /// that it would serve against its checksum. If a broker is running, only the files of its topics are
 /// checked.
