@@ -49,7 +49,7 @@ fn a_wrong_value_is_refused_when_a_client_alters_it() {
     for (name, value, _) in wrong() {
         let change = Alteration { name: name.clone(), operation: Operation::Set, value: value.to_owned() };
         for resource in [Resource::Broker, Resource::Cluster] {
-            let altered = alter(resource, &Overrides::new(), &[change.clone()], &settings);
+            let altered = alter(resource, &Overrides::new(), std::slice::from_ref(&change), &settings);
             assert!(altered.is_err(), "{name}={value}");
         }
     }
