@@ -917,6 +917,16 @@ fn lines_that_cannot_be_written_are_named_and_all_others_are_delivered() {
 }
 
 #[test]
+fn a_record_that_the_broker_refuses_until_the_time_is_over_has_its_reason() {
+    let stage = Stage::of(Broker::builder().test_hooks(), &[]);
+    stage.run(&["topic", "create", "t"]);
+    stage.broker.hooks().unwrap().fill_disk();
+    let done = stage.try_with(&["produce", "t", "--timeout", "2"], b"a\n");
+    let why = "line 1: the broker did not accept it within 2 s: Disk error when trying to access log file on disk\n";
+    assert!(done.code == 1 && done.err.ends_with(why), "{} {}", done.code, done.err);
+}
+
+#[test]
 fn a_reader_that_stops_ends_it_without_an_error() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t", "--partitions", "1"]);

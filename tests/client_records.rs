@@ -214,15 +214,6 @@ fn an_error_that_all_lines_have_stops_it_and_names_the_first_unsent_line() {
 }
 
 #[test]
-fn a_record_that_the_broker_refuses_until_the_time_is_over_has_its_reason() {
-    let stage = Stage::new();
-    let topic = stage.topic("insync", 1, &["min.insync.replicas=2"]);
-    let done = stage.try_with(&["produce", &topic, "--timeout", "1"], b"a\n");
-    let why = "line 1: the broker did not accept it within 1 s: Not enough in-sync replicas\n";
-    assert!(done.code == 1 && done.err.ends_with(why), "{}", done.err);
-}
-
-#[test]
 fn a_topic_that_is_not_there_is_named_and_not_taken_for_a_missing_answer() {
     let stage = Stage::with(&[("auto.create.topics.enable", "false")]);
     let done = stage.try_with(&["produce", "missing", "--timeout", "4"], b"a\nb\n");

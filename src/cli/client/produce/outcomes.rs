@@ -17,6 +17,9 @@ use crate::types::IgnorePoison;
 /// The maximum number of reasons with one code that are kept apart.
 const MOST_REASONS: usize = 20;
 
+/// The beginning of librdkafka's words for an error that a broker answered.
+const OF_BROKER: &str = "Broker: ";
+
 /// A record that was handed to librdkafka.
 pub struct Job {
     pub number: u64,
@@ -74,7 +77,7 @@ pub struct Outcomes {
     complaint: LastComplaint,
     written: Arc<AtomicU64>,
     missing: Arc<Mutex<Vec<Missing>>>,
-    /// Why the broker refused a batch that librdkafka sends again. It is the reason if the time runs out meanwhile.
+    /// Why the broker refused what librdkafka tries again. It is the reason if the time runs out meanwhile.
     retried: Arc<Mutex<Option<String>>>,
     /// Records that were refused because of another record in their batch.
     again: Arc<Mutex<Vec<Arc<Job>>>>,
@@ -125,10 +128,10 @@ impl Outcomes {
 
 impl ClientContext for Outcomes {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match error_of_batch(facility, message) {
+        match error_of_attempt(facility, message) {
             // Errors that are not the broker's are those of the connection.
             Some(why) => {
-                *self.retried.lock().ignoring_poison() = why.strip_prefix("Broker: ").map(str::to_owned);
+                *self.retried.lock().ignoring_poison() = why.strip_prefix(OF_BROKER).map(str::to_owned);
             }
             None => self.complaint.log(level, facility, message),
         }
@@ -164,10 +167,21 @@ impl ProducerContext for Outcomes {
     }
 }
 
-/// The error in the line that librdkafka logs for a batch that failed. No callback has it.
-fn error_of_batch<'m>(facility: &str, message: &'m str) -> Option<&'m str> {
-    let (_, rest) = message.split_once("encountered error: ").filter(|_| facility == "MSGSET")?;
-    rest.split_once(" (actions ").map(|(error, _)| error)
+/// The error in the line that librdkafka logs before it tries again: to send a batch, or to get the id of a producer. No
+/// callback has it.
+fn error_of_attempt<'m>(facility: &str, message: &'m str) -> Option<&'m str> {
+    match facility {
+        "MSGSET" => {
+            let (_, rest) = message.split_once("encountered error: ")?;
+            rest.split_once(" (actions ").map(|(error, _)| error)
+        }
+        "GETPID" => {
+            let failed = message.strip_suffix(": retrying")?;
+            let begin = failed.find(OF_BROKER).or_else(|| failed.find("Local: "))?;
+            Some(&failed[begin..])
+        }
+        _ => None,
+    }
 }
 
 pub fn code_of(error: &KafkaError) -> Code {
@@ -236,12 +250,15 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_of_a_batch_that_is_sent_again_is_in_the_log_of_librdkafka() {
+    fn the_reason_of_an_attempt_that_is_made_again_is_in_the_log_of_librdkafka() {
         let line = "[thrd:b:1/1]: b:1/1: t [0]: MessageSet with 2 message(s) (MsgId 1, BaseSeq 0) encountered error: \
                     Broker: Not enough in-sync replicas (actions Retry,MsgNotPersisted)";
-        assert_eq!(error_of_batch("MSGSET", line), Some("Broker: Not enough in-sync replicas"));
-        assert_eq!(error_of_batch("PRODUCE", line), None);
-        assert_eq!(error_of_batch("MSGSET", "t [0]: MessageSet with 1 message(s) delivered"), None);
+        assert_eq!(error_of_attempt("MSGSET", line), Some("Broker: Not enough in-sync replicas"));
+        assert_eq!(error_of_attempt("PRODUCE", line), None);
+        assert_eq!(error_of_attempt("MSGSET", "t [0]: MessageSet with 1 message(s) delivered"), None);
+        let line_of_id =
+            "[thrd:main]: Failed to acquire idempotence PID from broker b:1/1: Broker: Disk error: retrying";
+        assert_eq!(error_of_attempt("GETPID", line_of_id), Some("Broker: Disk error"));
         let outcomes = Outcomes::default();
         let log = |line: &str| {
             outcomes.log(RDKafkaLogLevel::Debug, "MSGSET", line);
