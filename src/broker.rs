@@ -396,7 +396,8 @@ impl Builder {
         let first: Vec<&str> =
             brokers.iter().filter_map(|(_, all)| all.first()).map(String::as_str).collect();
         let serving = virtual_brokers.iter().filter_map(VirtualBroker::serving);
-        let metrics = Metrics::new(store.clone(), coordinators.groups.clone(), serving);
+        let metrics =
+            Metrics::new(store.clone(), coordinators.groups.clone(), serving, Arc::clone(&http_tls));
         let services = Arc::clone(&common.services);
         let virtual_brokers = Arc::new(VirtualBrokers::new(virtual_brokers, common, store.clone()));
         let hooks = services.faults.clone().map(|faults| {

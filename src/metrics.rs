@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 use crate::api::context::Services;
 use crate::budget::Budget;
 use crate::coordinator::Groups;
+use crate::security::tls::Tls;
 use crate::server::{Connections, Server};
 use crate::storage::Store;
 use crate::types::{IgnorePoison, Timestamp};
@@ -39,6 +40,7 @@ pub struct Metrics {
     store: Store,
     groups: Groups,
     servers: Vec<Serving>,
+    http_tls: Arc<Tls>,
     started: Timestamp,
     /// Allows one scrape at a time, and keeps its results for the next one.
     times: Mutex<Times>,
@@ -89,6 +91,7 @@ impl Metrics {
         store: Store,
         groups: Groups,
         serving: impl IntoIterator<Item = (Arc<Services>, &'a Server)>,
+        http_tls: Arc<Tls>,
     ) -> Metrics {
         let servers: Vec<Serving> = serving
             .into_iter()
@@ -103,7 +106,7 @@ impl Metrics {
             })
             .collect();
         let started = servers.first().expect("a broker serves").services.clock.now();
-        Metrics { store, groups, servers, started, times: Mutex::default() }
+        Metrics { store, groups, servers, http_tls, started, times: Mutex::default() }
     }
 
     /// Renders the page from the current state. Blocks, maybe for the disk.
@@ -139,7 +142,6 @@ mod tests {
     use crate::coordinator::group::{Commit, Identity, OffsetToCommit};
     use crate::kernel::{Command, EndTransaction, EndedBy, InitTransaction, JoinTransaction, ProducerAt};
     use crate::record::{BatchBuilder, Producer, Rules, check_produced};
-    use crate::security::tls::Tls;
     use crate::stop::Stop;
     use crate::storage::{Location, NewTopic, StoreOptions};
     use crate::time::Clock;
@@ -217,7 +219,7 @@ mod tests {
         work(&store, &groups, &services).await;
         transact(&store).await;
         let server = Server::start(&settings, Api::new(Arc::clone(&services)), stopping).await.unwrap();
-        (Arc::new(Metrics::new(store, groups, [(services, &server)])), server, stop)
+        (Arc::new(Metrics::new(store, groups, [(services, &server)], Arc::default())), server, stop)
     }
 
     #[tokio::test]

@@ -39,6 +39,8 @@ use input::RequestBudgets;
 use listener::Slots;
 pub(crate) use listener::{bind, listen};
 use rates::Rates;
+#[cfg(feature = "security")]
+pub(crate) use tls::accept_for_http;
 use unserved::Unserved;
 
 /// Small requests have this fraction (1/8) of the request memory for themselves.

@@ -47,6 +47,20 @@ pub struct TrustStoreSettings {
     pub certificates: Named<Option<String>>,
 }
 
+impl KeyStoreSettings {
+    /// The name of the setting that the certificates come from.
+    pub fn setting(&self) -> &str {
+        self.location.value.as_ref().map_or(&self.certificates.name, |_| &self.location.name)
+    }
+}
+
+impl TrustStoreSettings {
+    /// The name of the setting that the certificates come from.
+    pub fn setting(&self) -> &str {
+        self.location.value.as_ref().map_or(&self.certificates.name, |_| &self.location.name)
+    }
+}
+
 /// Without its password.
 impl fmt::Debug for TrustStoreSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-#[cfg(feature = "security")]
-use tokio_rustls::TlsAcceptor;
-#[cfg(feature = "security")]
-use tracing::debug;
+use tracing::warn;
 
 use super::places::Place;
 use super::{Shared, serve};
@@ -18,6 +15,8 @@ use crate::time;
 
 /// The pause in accepting when the system has no descriptor or memory for it.
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// The first byte of TLS, and of no request.
+const TLS: u8 = 0x16;
 
 pub(super) async fn accept(socket: TcpListener, shared: Arc<Shared>, tls: Arc<Tls>) {
     let mut connections = JoinSet::new();
@@ -41,18 +40,32 @@ pub(super) async fn accept(socket: TcpListener, shared: Arc<Shared>, tls: Arc<Tl
 
 #[cfg(feature = "security")]
 async fn begin(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, tls: &Tls, place: &Place) {
-    let Some(listener) = tls.listeners().next() else { return serve(stream, peer, shared, place).await };
-    let acceptor = TlsAcceptor::from(Arc::clone(&listener.loaded().config));
-    match time::within(shared.limits.handshake, acceptor.accept(stream)).await {
-        Some(Ok(stream)) => serve(stream, peer, shared, place).await,
-        Some(Err(error)) => debug!(%peer, %error, "a TLS handshake at the HTTP port failed"),
-        None => debug!(%peer, "a TLS handshake at the HTTP port took too long"),
+    let Some(listener) = tls.listeners().next() else {
+        return begin_plain(stream, peer, shared, place).await;
+    };
+    let limit = shared.limits.handshake;
+    if let Some(stream) = crate::server::accept_for_http(stream, peer, listener, limit).await {
+        serve(stream, peer, shared, place).await;
     }
 }
 
 #[cfg(not(feature = "security"))]
 async fn begin(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, _: &Tls, place: &Place) {
-    serve(stream, peer, shared, place).await;
+    begin_plain(stream, peer, shared, place).await;
+}
+
+async fn begin_plain(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, place: &Place) {
+    let mut first = [0];
+    match time::within(shared.limits.request, stream.peek(&mut first)).await {
+        Some(Ok(1..)) if first == [TLS] => warn!(
+            %peer,
+            "TLS arrived at the HTTP port, which has none: use http:// in the client, or set jackdaw.http.tls=true; \
+             connection closed"
+        ),
+        Some(Ok(1..)) => serve(stream, peer, shared, place).await,
+        // It was closed, or sends nothing.
+        Some(_) | None => {}
+    }
 }
 
 #[cfg(test)]
@@ -134,10 +147,11 @@ mod tests {
 
     #[cfg(feature = "security")]
     mod with_tls {
-        use rustls::pki_types::ServerName;
-        use rustls::{ClientConfig, RootCertStore};
         use tokio_rustls::TlsConnector;
         use tokio_rustls::client::TlsStream;
+        use tokio_rustls::rustls::crypto::ring::default_provider;
+        use tokio_rustls::rustls::pki_types::ServerName;
+        use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
         use super::*;
         use crate::config::{BrokerSettings, Given};
@@ -145,6 +159,7 @@ mod tests {
         /// An HTTP server with a certificate for localhost, and clients that trust it.
         struct Encrypted {
             http: Http,
+            tls: Arc<Tls>,
             client: TlsConnector,
         }
 
@@ -163,17 +178,28 @@ mod tests {
             let tls = Tls::load_for_http(&BrokerSettings::load(given).unwrap()).unwrap();
             let mut roots = RootCertStore::empty();
             roots.add(own.cert.der().clone()).unwrap();
-            let client =
-                ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                    .with_safe_default_protocol_versions()
-                    .unwrap()
-                    .with_root_certificates(roots)
-                    .with_no_client_auth();
-            let http = start_with(limits, Arc::new(tls)).await;
-            Encrypted { http, client: TlsConnector::from(Arc::new(client)) }
+            let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            let tls = Arc::new(tls);
+            let http = start_with(limits, Arc::clone(&tls)).await;
+            Encrypted { http, tls, client: TlsConnector::from(Arc::new(client)) }
         }
 
         impl Encrypted {
+            /// Waits for a failed handshake with this reason.
+            async fn fails_for(&self, reason: &str) {
+                let has_failed = || {
+                    let failed = self.tls.failed();
+                    failed.iter().any(|(name, why, count)| name == "HTTP" && *why == reason && *count == 1)
+                };
+                while !has_failed() {
+                    tokio::task::yield_now().await;
+                }
+            }
+
             async fn connect(&self) -> TlsStream<TcpStream> {
                 let stream = TcpStream::connect(self.http.address()).await.unwrap();
                 self.client.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
@@ -208,6 +234,22 @@ mod tests {
             let hasty = start(Limits { handshake: Duration::from_millis(1), ..PATIENT }).await;
             let mut stream = TcpStream::connect(hasty.http.address()).await.unwrap();
             assert!(is_closed(&mut stream).await);
+            hasty.fails_for("too_slow").await;
+        }
+
+        #[tokio::test]
+        async fn failed_handshakes_are_counted_by_their_reason() {
+            let server = start(PATIENT).await;
+            for (sent, reason) in [
+                (&b"GET /livez HTTP/1.1\r\n\r\n"[..], "http"),
+                (b"\0\0\0\x0a\0\x12", "not_tls"),
+                (b"\x16\x03\x01\0\x04\x01\0\0\0", "malformed"),
+            ] {
+                let mut stream = TcpStream::connect(server.http.address()).await.unwrap();
+                stream.write_all(sent).await.unwrap();
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                server.fails_for(reason).await;
+            }
         }
     }
 }

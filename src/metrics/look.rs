@@ -19,6 +19,7 @@ use crate::budget::Budget;
 use crate::coordinator::Watched;
 use crate::coordinator::group::GroupState;
 use crate::kernel::{Placement, Transactions};
+use crate::security::tls::Tls;
 use crate::storage::{Partition, Store, Topic, Topics};
 use crate::types::{Offset, Timestamp, TopicPartition};
 
@@ -115,6 +116,13 @@ impl Look {
 
     pub fn servers(&self) -> &[Serving] {
         &self.broker.servers
+    }
+
+    /// The listeners with TLS of each broker, with its node id. The HTTP server is one of the first broker.
+    pub fn tls(&self) -> impl Iterator<Item = (String, &Tls)> {
+        let node = |serving: &Serving| serving.services.cluster.node_id.to_string();
+        let brokers = self.servers().iter().map(move |serving| (node(serving), &*serving.services.tls));
+        brokers.chain([(node(self.broker.first()), &*self.broker.http_tls)])
     }
 
     pub fn sum(&self, value: impl Fn(&Serving) -> usize) -> usize {

@@ -7,11 +7,10 @@ use crate::types::Timestamp;
 #[derive(Default)]
 pub struct Tls;
 
-/// A certificate of the server, for operators.
-pub struct ShownCertificate {
-    pub listener: String,
-    pub subject: String,
+/// The end of a certificate in use.
+pub struct Expiry {
     pub expires: Timestamp,
+    pub subject: String,
 }
 
 /// There is nothing to replace.
@@ -38,7 +37,7 @@ impl Tls {
         Vec::new()
     }
 
-    pub fn shown(&self) -> Vec<ShownCertificate> {
+    pub fn expiries(&self) -> Vec<(String, Expiry)> {
         Vec::new()
     }
 

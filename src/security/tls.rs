@@ -22,6 +22,7 @@ mod verifier;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 pub use failure::{Failure, Failures};
@@ -39,6 +40,8 @@ use super::principal::Principal;
 use crate::config::{BrokerSettings, ClientAuth, ConfigError, KeyStoreSettings, Listener, TlsSettings};
 use crate::types::{HIDDEN, IgnorePoison, Timestamp};
 
+/// The maximum number of trusted certificates of a listener that are shown to operators: those that expire first.
+const MOST_TRUSTED: usize = 100;
 /// A certificate is named in a warning from this long before its end.
 const WARNED_BEFORE: i64 = 30 * DAY;
 /// In milliseconds.
@@ -59,8 +62,9 @@ pub struct TlsListener {
 pub struct LoadedTls {
     pub config: Arc<ServerConfig>,
     rules: PrincipalRules,
-    /// The certificates that the server shows, each with the alias of its key.
-    shown: Vec<(String, Certificate)>,
+    /// The server's own certificates, each with the alias of its key.
+    own: Vec<(String, Certificate)>,
+    expiries: Vec<Expiry>,
     /// Protocols and cipher suites that are set and not served.
     left_out: Vec<String>,
     /// The users who can have a certificate that is accepted. `None` if that can be everyone: an authority may issue one
@@ -68,12 +72,13 @@ pub struct LoadedTls {
     users: Option<Vec<String>>,
 }
 
-/// A certificate of the server, for operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShownCertificate {
-    pub listener: String,
-    pub subject: String,
+/// The end of a certificate in use: of the server, of one of its issuers, or of one that clients are verified by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Expiry {
     pub expires: Timestamp,
+    pub subject: String,
+    /// The setting that it comes from.
+    setting: String,
 }
 
 /// Keys and certificates that are read and checked, and not in use yet.
@@ -134,18 +139,13 @@ impl Tls {
         all.collect()
     }
 
-    /// The certificates that the server shows.
-    pub fn shown(&self) -> Vec<ShownCertificate> {
-        let shown = self.0.iter().flat_map(|listener| {
-            let loaded = listener.loaded();
-            let one = |(_, certificate): &(String, Certificate)| ShownCertificate {
-                listener: listener.name.clone(),
-                subject: certificate.subject.clone(),
-                expires: Timestamp(certificate.expires.saturating_mul(1000)),
-            };
-            loaded.shown.iter().map(one).collect::<Vec<_>>()
+    /// The certificates in use, by listener.
+    pub fn expiries(&self) -> Vec<(String, Expiry)> {
+        let all = self.0.iter().flat_map(|listener| {
+            let expiries = listener.loaded().expiries.clone();
+            expiries.into_iter().map(|expiry| (listener.name.clone(), expiry))
         });
-        shown.collect()
+        all.collect()
     }
 
     /// Reads the keys and certificates of all listeners anew at the start, when settings that clients had altered are
@@ -167,14 +167,16 @@ impl Tls {
 
     /// What operators have to know about the present certificates and settings, as whole sentences.
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
-        let near = self.shown().into_iter().filter(|shown| shown.is_near_its_end(now));
-        let near = near.map(|ShownCertificate { listener, subject, expires }| {
+        let near = self.expiries().into_iter().filter(|(_, expiry)| expiry.is_near(now));
+        let near = near.map(|(listener, Expiry { expires, subject, setting })| {
             let days = (expires.0.saturating_sub(now.0)) / DAY;
             let when = match days {
                 _ if expires <= now => "has expired".to_owned(),
                 days => format!("expires in {days} days"),
             };
-            format!("the certificate of {subject} at the listener {listener} {when}: replace its file and send SIGHUP")
+            format!(
+                "the certificate of {subject} at the listener {listener} {when}: replace it in {setting} and send SIGHUP"
+            )
         });
         let left_out = self.0.iter().filter_map(|listener| {
             let loaded = listener.loaded();
@@ -228,9 +230,26 @@ impl Replacement {
     }
 }
 
-impl ShownCertificate {
-    /// Whether operators have to be warned of its end.
-    pub fn is_near_its_end(&self, now: Timestamp) -> bool {
+impl Expiry {
+    /// Those of certificates from one setting, the earliest first, and of those with the same name only the earliest.
+    fn all<'a>(
+        certificates: impl Iterator<Item = &'a CertificateDer<'static>>,
+        setting: &str,
+    ) -> Vec<Expiry> {
+        // One that cannot be read is refused where it is needed.
+        let parsed = certificates.filter_map(|der| Certificate::parse(der).ok());
+        let one = |Certificate { subject, expires, .. }| Expiry {
+            expires: Timestamp(expires.saturating_mul(1000)),
+            subject,
+            setting: setting.to_owned(),
+        };
+        let all: BTreeSet<Expiry> = parsed.map(one).collect();
+        let mut names = BTreeSet::new();
+        all.into_iter().filter(|expiry| names.insert(expiry.subject.clone())).collect()
+    }
+
+    /// Whether operators have to be warned.
+    pub fn is_near(&self, now: Timestamp) -> bool {
         self.expires.0.saturating_sub(now.0) <= WARNED_BEFORE
     }
 }
@@ -244,16 +263,24 @@ impl LoadedTls {
         let cipher_suites = suites::suites(names, &known.cipher_suites, &mut left_out)?;
         let provider = Arc::new(CryptoProvider { cipher_suites, ..known });
         let keystore = &settings.keystore;
-        let mut shown = Vec::new();
+        let mut own = Vec::new();
         let mut keys = Vec::new();
-        for identity in store::identities(keystore)? {
+        let identities = store::identities(keystore)?;
+        let mut expiries =
+            Expiry::all(identities.iter().flat_map(|identity| &identity.chain), keystore.setting());
+        for identity in identities {
             let (certificate, key) =
                 certified(&identity, &provider).map_err(|why| refuse_keystore(keystore, &why))?;
-            shown.push((identity.alias, certificate));
+            own.push((identity.alias, certificate));
             keys.push(Arc::new(key));
         }
         // A trust store must be readable even if clients need no certificate.
         let trusted = store::trusted(&settings.truststore)?;
+        if settings.client_auth.value != ClientAuth::None {
+            let trusted = trusted.iter().flatten();
+            expiries
+                .extend(Expiry::all(trusted, settings.truststore.setting()).into_iter().take(MOST_TRUSTED));
+        }
         let rules = PrincipalRules::parse(&settings.principal_rules.value)
             .map_err(|why| settings.principal_rules.refuse(settings.principal_rules.value.as_str(), why))?;
         let users = users_of(trusted.as_deref().unwrap_or_default(), &rules);
@@ -265,7 +292,7 @@ impl LoadedTls {
             })?
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(Identities(keys)));
-        Ok(LoadedTls { config: Arc::new(config), rules, shown, left_out, users })
+        Ok(LoadedTls { config: Arc::new(config), rules, own, expiries, left_out, users })
     }
 
     /// The principal of a client. `None` if no rule matches its certificate.
@@ -278,14 +305,14 @@ impl LoadedTls {
     /// Kafka's rules for certificates that replace others while the broker runs.
     fn may_replace(&self, present: &LoadedTls, settings: &TlsSettings) -> Result<(), ConfigError> {
         let refuse = |why: String| Err(refuse_keystore(&settings.keystore, &why));
-        if self.shown.len() != present.shown.len() {
+        if self.own.len() != present.own.len() {
             return refuse(format!(
                 "it has {} keys, but the one in use has {}",
-                self.shown.len(),
-                present.shown.len()
+                self.own.len(),
+                present.own.len()
             ));
         }
-        for ((alias, new), (_, old)) in self.shown.iter().zip(&present.shown) {
+        for ((alias, new), (_, old)) in self.own.iter().zip(&present.own) {
             if new.subject != old.subject && !settings.allows_dn_changes {
                 let (new, old) = (&new.subject, &old.subject);
                 return refuse(format!(

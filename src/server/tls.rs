@@ -9,10 +9,12 @@ mod socket;
 mod turns;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -56,7 +58,8 @@ pub(super) async fn serve(
         }
         Err(HandshakeFailure(failure, error)) => {
             listener.failures.one(failure);
-            complain(failure, error.as_ref(), &info);
+            let ConnectionInfo { peer, ref listener, .. } = info;
+            complain(failure, error.as_ref(), peer, &listener.name, listener.protocol.name());
             Err(NoConnection)
         }
     }
@@ -72,21 +75,70 @@ async fn handshake(
     let turn = shared.handshakes.take().await;
     // A certificate that is replaced now is for later connections.
     let loaded = listener.loaded();
-    let accepted =
-        TlsAcceptor::from(Arc::clone(&loaded.config)).accept(Wire::new(stream, hello)).into_fallible();
     let accepted = tokio::select! {
-        accepted = accepted => accepted,
+        accepted = accept(stream, hello, &loaded) => accepted,
         () = turn.is_cut_off() => return Err(HandshakeFailure(Failure::MadeRoom, None)),
     };
     match accepted {
         Ok(stream) => identify(stream, &loaded),
         Err((error, wire)) => {
-            let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            let failure = reason.map_or(Failure::Closed, Failure::of);
             drop((turn, under_way));
-            let _ = time::within(LINGER, linger(wire)).await;
-            Err(HandshakeFailure(failure, Some(error)))
+            Err(HandshakeFailure::told(error, wire).await)
         }
+    }
+}
+
+/// The handshake of a client of the HTTP server, after the same rules. It takes no turn, because that server has few
+/// connections. A failure is counted and logged.
+pub(crate) async fn accept_for_http(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: &TlsListener,
+    limit: Duration,
+) -> Option<impl AsyncRead + AsyncWrite + Unpin> {
+    let handshake = async {
+        let mut stream = stream;
+        let hello = hello::read(&mut stream).await?;
+        match accept(stream, hello, &listener.loaded()).await {
+            Ok(stream) => Ok(stream),
+            Err((error, wire)) => Err(HandshakeFailure::told(error, wire).await),
+        }
+    };
+    let too_slow = || Err(HandshakeFailure(Failure::TooSlow, None));
+    let HandshakeFailure(failure, error) = match time::within(limit, handshake).await.unwrap_or_else(too_slow)
+    {
+        Ok(stream) => return Some(stream),
+        Err(failure) => failure,
+    };
+    listener.failures.one(failure);
+    if [Failure::NotTls, Failure::Http].contains(&failure) {
+        warn!(
+            %peer, listener = listener.name,
+            "a client without TLS at the HTTP port, which has TLS: use https:// in the client; connection closed"
+        );
+    } else {
+        complain(failure, error.as_ref(), peer, &listener.name, "SSL");
+    }
+    None
+}
+
+/// Completes a handshake whose first message is `hello`.
+async fn accept(
+    stream: TcpStream,
+    hello: Bytes,
+    loaded: &LoadedTls,
+) -> Result<TlsStream<Wire>, (io::Error, Wire)> {
+    let acceptor = TlsAcceptor::from(Arc::clone(&loaded.config));
+    acceptor.accept(Wire::new(stream, hello)).into_fallible().await
+}
+
+impl HandshakeFailure {
+    /// The failure, once the client knows it.
+    async fn told(error: io::Error, wire: Wire) -> HandshakeFailure {
+        let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let failure = reason.map_or(Failure::Closed, Failure::of);
+        let _ = time::within(LINGER, linger(wire)).await;
+        HandshakeFailure(failure, Some(error))
     }
 }
 
@@ -113,10 +165,8 @@ async fn linger(mut wire: Wire) -> io::Result<()> {
 }
 
 /// Logs what happened, and what to do if that is known.
-fn complain(failure: Failure, error: Option<&io::Error>, info: &ConnectionInfo) {
-    let (peer, listener) = (info.peer, info.listener.name.as_str());
+fn complain(failure: Failure, error: Option<&io::Error>, peer: SocketAddr, listener: &str, protocol: &str) {
     let error = error.map(tracing::field::display);
-    let protocol = info.listener.protocol.name();
     match failure {
         Failure::Closed | Failure::TooSlow => {
             debug!(%peer, listener, reason = failure.name(), "a TLS handshake was not completed");

@@ -157,18 +157,29 @@ async fn a_file_that_was_replaced_is_read_when_its_setting_is_set_again_and_at_s
     assert!(shows(&broker, "jdk8").await, "a file that cannot be read replaces nothing");
 }
 
-#[tokio::test]
-async fn health_is_answered_over_tls_where_it_is_asked_for() {
+/// The answer of the HTTP server to a request over TLS.
+async fn get(broker: &Broker, path: &str) -> String {
+    let mut stream = connect_to(&broker.http().unwrap().to_string()).await;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn start_with_http() -> Broker {
     let mut given = given(&store("server.jks"));
     given.set("jackdaw.http.listener", "127.0.0.1:0");
     given.set("jackdaw.http.tls", "true");
-    given.set(OF_HTTP, store("jdk17.p12"));
-    let (broker, _) = start(given).await;
-    let mut stream = connect_to(&broker.http().unwrap().to_string()).await;
-    assert!(shows_name(&stream, "jdk17"));
-    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    given.set(OF_HTTP, store("openssl3.p12"));
+    start(given).await.0
+}
+
+#[tokio::test]
+async fn health_is_answered_over_tls_where_it_is_asked_for() {
+    let broker = start_with_http().await;
+    assert!(shows_name(&connect_to(&broker.http().unwrap().to_string()).await, "leaf"));
+    let answer = get(&broker, "/livez").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
 }
 
@@ -231,6 +242,27 @@ async fn settings_of_tls_that_are_refused_at_sighup_are_not_shown_and_others_act
     written.set(RULES, "RULE:^CN=(.*?),.*$/$1/");
     broker.reload(written).await;
     assert!(value(&mut client, BROKER, "1", RULES).await.0.is_some_and(|rules| rules.starts_with("RULE:")));
+}
+
+#[tokio::test]
+async fn certificates_and_failed_handshakes_of_the_http_server_are_on_the_page() {
+    let broker = start_with_http().await;
+    let mut plain = TcpStream::connect(broker.http().unwrap()).await.unwrap();
+    plain.write_all(b"GET /livez HTTP/1.1\r\n\r\n").await.unwrap();
+    let _ = plain.read_to_end(&mut Vec::new()).await;
+    let row = "jackdaw_tls_handshakes_failed_total{node_id=\"1\",listener=\"HTTP\",reason=\"http\"} 1";
+    let page = loop {
+        // A client sees its end a moment before it is counted.
+        let page = get(&broker, "/metrics").await;
+        if page.lines().any(|line| line == row) {
+            break page;
+        }
+    };
+    for name in ["leaf", "middle", "root"] {
+        let of = format!("node_id=\"1\",listener=\"HTTP\",subject=\"CN={name},O=Example\"");
+        let row = format!("jackdaw_tls_certificate_expiry_timestamp_seconds{{{of}}} ");
+        assert_eq!(page.lines().filter(|line| line.starts_with(&row)).count(), 1, "{row}\n{page}");
+    }
 }
 
 #[tokio::test]

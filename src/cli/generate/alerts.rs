@@ -163,7 +163,7 @@ pub const ALERTS: &[Alert] = &[
         "1h",
         Warning,
         "The certificate {{ $labels.subject }} of {{ $labels.listener }} expires in {{ $value | humanizeDuration }}",
-        "Replace the key store; it is read again while the broker runs.",
+        "Replace it in its key store or trust store, and send SIGHUP.",
     ),
     alert(
         "JackdawFewOpenFilesLeft",

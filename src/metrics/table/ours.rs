@@ -207,11 +207,10 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "jackdaw_tls_handshakes_failed",
         &["node_id", "listener", "reason"],
-        "TLS handshakes that failed, by the reason.",
+        "TLS handshakes that failed, by the reason. The HTTP server is the listener `HTTP` of the first broker.",
         |look, rows| {
-            look.servers().iter().try_for_each(|server| {
-                let node = server.services.cluster.node_id.to_string();
-                server.services.tls.failed().into_iter().try_for_each(|(listener, reason, count)| {
+            look.tls().try_for_each(|(node, tls)| {
+                tls.failed().into_iter().try_for_each(|(listener, reason, count)| {
                     rows.counter(&[node.as_str().into(), listener.as_str().into(), reason.into()], count)
                 })
             })
@@ -220,14 +219,19 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_tls_certificate_expiry_timestamp_seconds",
         &["node_id", "listener", "subject"],
-        "The time at which a certificate of the broker expires.",
+        "The time at which a certificate expires: those of the broker with their issuers, and, if clients show certificates, \
+         up to 100 of each trust store. Of those with the same name, the earliest.",
         |look, rows| {
-            look.servers().iter().try_for_each(|server| {
-                let node = server.services.cluster.node_id.to_string();
-                server.services.tls.shown().into_iter().try_for_each(|shown| {
+            look.tls().try_for_each(|(node, tls)| {
+                let mut expiries = tls.expiries();
+                expiries.sort_by(|(a, one), (b, other)| {
+                    (a, &one.subject, one.expires).cmp(&(b, &other.subject, other.expires))
+                });
+                expiries.dedup_by(|(a, one), (b, other)| a == b && one.subject == other.subject);
+                expiries.into_iter().try_for_each(|(listener, expiry)| {
                     let labels =
-                        [node.as_str().into(), shown.listener.as_str().into(), shown.subject.as_str().into()];
-                    rows.gauge(&labels, shown.expires.0 / 1000)
+                        [node.as_str().into(), listener.as_str().into(), expiry.subject.as_str().into()];
+                    rows.gauge(&labels, expiry.expires.0 / 1000)
                 })
             })
         },

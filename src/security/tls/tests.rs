@@ -35,7 +35,7 @@ fn load(set: &[(&str, &str)]) -> Result<Arc<LoadedTls>, ConfigError> {
 }
 
 fn subjects(loaded: &LoadedTls) -> Vec<&str> {
-    loaded.shown.iter().map(|(_, certificate)| certificate.subject.as_str()).collect()
+    loaded.own.iter().map(|(_, certificate)| certificate.subject.as_str()).collect()
 }
 
 /// The refusal of these settings.
@@ -279,7 +279,7 @@ fn a_certificate_is_replaced_by_one_of_the_same_owner_unless_more_is_allowed() {
         assert!(refusal.contains(missing) && refusal.contains(own), "{refusal}");
     }
     assert!(prepare(&with(&[]), "listener.name.other.ssl.keystore.location").unwrap().is_empty());
-    let subject = || tls.shown()[0].subject.clone();
+    let subject = || tls.expiries()[0].1.subject.clone();
     let prepared = prepare(&with(&[dn, san]), own).unwrap();
     assert_eq!(subject(), "CN=jks,O=Example", "it is not in use before it is installed");
     prepared.into_iter().for_each(Replacement::install);
@@ -289,18 +289,84 @@ fn a_certificate_is_replaced_by_one_of_the_same_owner_unless_more_is_allowed() {
 #[test]
 fn a_certificate_is_warned_of_in_its_last_thirty_days() {
     let day = 24 * 60 * 60 * 1000;
-    let shown =
-        ShownCertificate { listener: "SSL".into(), subject: "CN=a".into(), expires: Timestamp(100 * day) };
-    assert!(!shown.is_near_its_end(Timestamp(69 * day)));
-    assert!(shown.is_near_its_end(Timestamp(70 * day)) && shown.is_near_its_end(Timestamp(101 * day)));
+    let expiry = Expiry { expires: Timestamp(100 * day), subject: "CN=a".into(), setting: KEYSTORE.into() };
+    assert!(!expiry.is_near(Timestamp(69 * day)));
+    assert!(expiry.is_near(Timestamp(70 * day)) && expiry.is_near(Timestamp(101 * day)));
     let protocols = ("ssl.enabled.protocols", "TLSv1.1,TLSv1.3");
     let tls = Tls::load(&settings(&[(KEYSTORE, &path("server.jks")), PASSWORD, protocols])).unwrap();
     let left_out = "the listener SSL does not serve these of its TLS settings: TLSv1.1";
     assert_eq!(tls.warnings(Timestamp(0)), [left_out]);
-    let expires = tls.shown()[0].expires;
+    let expires = tls.expiries()[0].1.expires;
     let [near, _] = &tls.warnings(Timestamp(expires.0 - 3 * day - 1))[..] else { panic!("two warnings") };
     assert!(near.contains("of CN=jks,O=Example at the listener SSL expires in 3 days"), "{near}");
     assert!(tls.warnings(expires)[0].contains("has expired"));
+}
+
+/// A certificate that expires when a day in May 2030 begins, issued by itself or by `issuer`.
+fn until(day: u8, name: &str, issuer: Option<&rcgen::Issuer<'_, rcgen::KeyPair>>) -> rcgen::Certificate {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = params_until(day, name);
+    match issuer {
+        Some(issuer) => params.signed_by(&key, issuer).unwrap(),
+        None => params.self_signed(&key).unwrap(),
+    }
+}
+
+fn params_until(day: u8, name: &str) -> rcgen::CertificateParams {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.not_after = rcgen::date_time_ymd(2030, 5, day);
+    params
+}
+
+#[test]
+fn issuers_and_trusted_certificates_are_warned_of_by_name_and_setting() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let issuer = rcgen::Issuer::new(params_until(10, "issuer"), rcgen::KeyPair::generate().unwrap());
+    let own = params_until(20, "own").signed_by(&key, &issuer).unwrap();
+    let chain = [own, until(10, "issuer", None)].map(|one| one.pem()).concat();
+    let trusted = [until(5, "clients", None), until(3, "clients", None), until(7, "owner", Some(&issuer))];
+    let trusted = trusted.map(|one| one.pem()).concat();
+    let tls = |auth: &str| {
+        Tls::load(&settings(&[
+            ("ssl.keystore.type", "PEM"),
+            ("ssl.keystore.certificate.chain", &chain),
+            ("ssl.keystore.key", &key.serialize_pem()),
+            ("ssl.truststore.type", "PEM"),
+            ("listener.name.ssl.ssl.truststore.certificates", &trusted),
+            ("ssl.client.auth", auth),
+        ]))
+        .unwrap()
+    };
+    let midnight = |day: i64| Timestamp((1_903_824_000 + (day - 1) * 86_400) * 1000);
+    let line = |name: &str, days: u8, setting: &str| {
+        format!(
+            "the certificate of CN={name} at the listener SSL expires in {days} days: replace it in {setting} and send SIGHUP"
+        )
+    };
+    let of_server =
+        [("issuer", 9), ("own", 19)].map(|(name, days)| line(name, days, "ssl.keystore.certificate.chain"));
+    assert_eq!(tls("none").warnings(midnight(1)), of_server, "nobody is verified by the trust store");
+    let of_clients = [("clients", 2), ("owner", 6)]
+        .map(|(name, days)| line(name, days, "listener.name.ssl.ssl.truststore.certificates"));
+    assert_eq!(tls("required").warnings(midnight(1)), [of_server, of_clients].concat());
+}
+
+#[test]
+fn of_many_trusted_certificates_those_that_expire_first_are_shown() {
+    let many =
+        (0..=MOST_TRUSTED).rev().map(|nth| until(1 + (nth / 10) as u8, &format!("{nth:03}"), None).pem());
+    let set = [
+        (KEYSTORE, &*path("server.jks")),
+        PASSWORD,
+        ("ssl.truststore.type", "PEM"),
+        ("ssl.truststore.certificates", &many.collect::<String>()),
+        ("ssl.client.auth", "requested"),
+    ];
+    let expiries = Tls::load(&settings(&set)).unwrap().expiries();
+    let names: Vec<&str> = expiries.iter().map(|(_, expiry)| expiry.subject.as_str()).collect();
+    assert_eq!((names.len(), names[1], names[MOST_TRUSTED]), (MOST_TRUSTED + 1, "CN=000", "CN=099"));
 }
 
 #[test]
