@@ -266,6 +266,7 @@ const CONFIG: &[(&str, &[&str])] = &[
             "initial_topics",
             "listener",
             "listener_logins",
+            "logins",
             "overrides",
             "prefix",
             "row",

@@ -81,7 +81,7 @@ settings! {
         max_connections: u32 = Value::number, int(MAX_CONNECTIONS, "2147483647").dynamic().at_least(0);
         /// The maximum number of connections from one IP address.
         max_connections_per_ip: u32 = Value::number,
-            int("max.connections.per.ip", "2147483647").dynamic().at_least(0);
+            int(CONNECTIONS_PER_IP, "2147483647").dynamic().at_least(0);
         /// Exceptions for single addresses, as `ADDRESS:NUMBER,…`. Names other than `localhost` are not
         /// resolved and have no effect.
         connections_of: BTreeMap<IpAddr, u32> = |v| numbers_per_address("", &v.text()).unwrap_or_default(),
@@ -509,6 +509,7 @@ pub(super) const MAX_CONNECTIONS: &str = "max.connections";
 
 pub(super) const CONNECTION_RATE: &str = "max.connection.creation.rate";
 
+pub(super) const CONNECTIONS_PER_IP: &str = "max.connections.per.ip";
 pub(super) const CONNECTIONS_OF: &str = "max.connections.per.ip.overrides";
 
 /// As in Kafka, always set for the whole cluster, because elections depend on it (KIP-966).

@@ -4,18 +4,23 @@ use std::collections::BTreeMap;
 
 use super::authorizer;
 use super::broker::{
-    BROKERS, CONNECTION_RATE, HTTP_LOGIN, LOGIN_MAX_BYTES, MAX_CONNECTIONS, MIN_INSYNC_REPLICAS, TEST_HOOKS,
-    current, row, rows,
+    BROKERS, CONNECTION_RATE, CONNECTIONS_OF, CONNECTIONS_PER_IP, HTTP_LOGIN, LOGIN_MAX_BYTES,
+    MAX_CONNECTIONS, MIN_INSYNC_REPLICAS, TEST_HOOKS, current, row, rows,
 };
 use super::initial_topics::{self, INITIAL_TOPICS};
 use super::listener::{self, Build, Listener};
 use super::listener_logins;
+use super::logins::MAX_REAUTH;
 use super::prefix::base_of;
 use super::row::Row;
 use super::rules::{self, Candidate};
 use super::value::Value;
 use super::{Altered, BrokerSettings, ConfigError, Given, IgnoredSetting, Origin};
 use crate::types::{ClusterId, NodeId};
+
+/// The shortest session that can be set while the broker runs, in milliseconds. Its first request comes after a network's
+/// round trip.
+const SHORTEST_SESSION: i64 = 1000;
 
 /// The listeners alone, whatever other settings are.
 pub fn listeners_of(given: &Given) -> Result<Vec<Listener>, ConfigError> {
@@ -37,8 +42,42 @@ impl BrokerSettings {
     /// The settings with `altered` over those the broker was started with.
     pub fn altered(&self, altered: Altered) -> Result<BrokerSettings, ConfigError> {
         let settings = BrokerSettings::with(self.given.clone(), altered)?;
+        settings.let_somebody_in()?;
         // Each virtual broker has its own id.
         Ok(BrokerSettings { node_id: self.node_id, ..settings })
+    }
+
+    /// Refuses altered limits with which nobody could do anything, not even alter them again. Those that were given at the
+    /// start can be corrected there.
+    fn let_somebody_in(&self) -> Result<(), ConfigError> {
+        let Altered { cluster, broker } = &self.altered;
+        let refuse = |name: &str, value: &str, why| Err(ConfigError::invalid(name, value, why));
+        let is_altered = |name| cluster.contains_key(name) || broker.contains_key(name);
+        let nobody = "nobody could connect, not even to alter it again";
+        if self.max_connections == 0 && is_altered(MAX_CONNECTIONS) {
+            return refuse(MAX_CONNECTIONS, "0", nobody);
+        }
+        let is_closed = |listener: &Listener| self.max_connections_of(&listener.name) == Some(0);
+        let of_listeners = cluster.keys().chain(broker.keys()).find(|name| base_of(name) == MAX_CONNECTIONS);
+        if let Some(name) = of_listeners.filter(|_| self.listeners.iter().all(is_closed)) {
+            return refuse(name, "0", nobody);
+        }
+        let admits_one =
+            self.max_connections_per_ip > 0 || self.connections_of.values().any(|most| *most > 0);
+        if !admits_one && [CONNECTIONS_PER_IP, CONNECTIONS_OF].into_iter().any(is_altered) {
+            return refuse(CONNECTIONS_PER_IP, "0", nobody);
+        }
+        let sessions = cluster.iter().chain(broker).filter(|(name, _)| base_of(name) == MAX_REAUTH);
+        for (name, value) in sessions {
+            if value.trim().parse::<i64>().is_ok_and(|millis| (1..SHORTEST_SESSION).contains(&millis)) {
+                return refuse(
+                    name,
+                    value,
+                    "sessions would end before their first request: expected 0, or 1000 at least",
+                );
+            }
+        }
+        Ok(())
     }
 
     /// The same altered settings over another base.

@@ -33,6 +33,11 @@ pub(super) const BROKER: &[Rule] = &[
         })
     },
     |it| {
+        let has_exceptions =
+            it.value(broker::CONNECTIONS_OF).is_some_and(|value| !value.text().trim().is_empty());
+        requirement(it.number(broker::CONNECTIONS_PER_IP) != 0 || has_exceptions, NO_ADDRESS)
+    },
+    |it| {
         let directories = it.words("log.dirs");
         valid(directories.len() <= 1, "log.dirs", || directories.join(","), "one data directory only")
     },
@@ -92,6 +97,8 @@ const NO_CLASSES: &str = "Java classes cannot be loaded; remove this setting";
 const LOG_ROLL: &str = "log.roll.ms must be greater than or equal to 1";
 const LOG_ROLL_JITTER: &str = "log.roll.jitter.ms must be greater than or equal to 0";
 const LOG_RETENTION: &str = "log.retention.ms must be unlimited (-1) or, greater than or equal to 1";
+const NO_ADDRESS: &str =
+    "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.";
 const NO_TIERED_STORAGE: &str = "Tiered Storage functionality is disabled in the broker. \
                                  Topic cannot be configured with remote log storage.";
 const DEAD_LETTERS_ARE_INTERNAL: &str =

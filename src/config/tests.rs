@@ -315,6 +315,50 @@ fn altered_settings_precede_given_ones() {
 }
 
 #[test]
+fn limits_with_which_nobody_could_come_in_are_not_altered_and_no_longer_in_effect_if_they_are_stored() {
+    const MOST: &str = "max.connections";
+    const PER_IP: &str = "max.connections.per.ip";
+    const OF: &str = "max.connections.per.ip.overrides";
+    const OF_THE_ONLY_ONE: &str = "listener.name.plaintext.max.connections";
+    let started = broker(&[("log.cleaner.backoff.ms", "9")]).unwrap();
+    let altered = |all: &[(&str, &str)]| {
+        let refused = |altered| started.altered(altered).map(drop).map_err(|error| error.to_string());
+        let of_one = refused(Altered { broker: overrides(all), ..Altered::default() });
+        assert_eq!(of_one, refused(Altered { cluster: overrides(all), ..Altered::default() }));
+        of_one
+    };
+    let nobody = |name: &str| {
+        Err(format!(
+            "Invalid value 0 for configuration {name}: nobody could connect, not even to alter it again"
+        ))
+    };
+    let needs_exceptions =
+        format!("requirement failed: {PER_IP} can be set to zero only if {OF} property is set.");
+    assert_eq!(altered(&[(MOST, "0")]), nobody(MOST));
+    assert_eq!(altered(&[(OF_THE_ONLY_ONE, "0")]), nobody(OF_THE_ONLY_ONE));
+    assert_eq!(altered(&[("listener.name.other.max.connections", "0")]), Ok(()));
+    assert_eq!(altered(&[(PER_IP, "0")]), Err(needs_exceptions.clone()));
+    assert_eq!(altered(&[(PER_IP, "0"), (OF, "10.0.0.1:0,no.address:5")]), nobody(PER_IP));
+    assert_eq!(altered(&[(PER_IP, "0"), (OF, "10.0.0.1:1")]), Ok(()));
+    assert_eq!(altered(&[(MOST, "1"), (PER_IP, "1"), (OF, "10.0.0.1:0")]), Ok(()));
+    let session = |millis| altered(&[("listener.name.plaintext.connections.max.reauth.ms", millis)]);
+    assert!(session("1").unwrap_err().contains("sessions would end"), "no client can ask for anything");
+    assert!(session("999").is_err() && session("1000").is_ok() && session("0").is_ok());
+
+    let stored =
+        overrides(&[(MOST, "0"), (PER_IP, "0"), (OF, "10.0.0.1:0"), ("log.cleaner.backoff.ms", "7")]);
+    let (settings, ignored) = started.altered_before(Altered { broker: stored, ..Altered::default() });
+    assert_eq!((settings.max_connections, settings.max_connections_per_ip), (2_147_483_647, 2_147_483_647));
+    assert_eq!(settings.cleaner_backoff, Duration::from_millis(7));
+    assert_eq!(ignored.iter().map(|one| &*one.name).collect::<Vec<_>>(), [MOST, PER_IP]);
+
+    // At the start they can be corrected. As in Kafka, no connection at all is possible, but not none of each address.
+    let closed = broker(&[(MOST, "0"), (OF, "10.0.0.1:0")]).unwrap();
+    assert!(closed.altered(Altered { broker: overrides(&[(MOST, "1")]), ..Altered::default() }).is_ok());
+    assert_eq!(broker(&[(PER_IP, "0")]).map(drop).map_err(|error| error.to_string()), Err(needs_exceptions));
+}
+
+#[test]
 fn only_stored_settings_that_are_not_valid_any_more_are_left_out() {
     let started = broker(&[]).unwrap();
     let stored = [("message.max.bytes", "many"), ("log.segment.bytes", "2000000"), ("custom", "x")];

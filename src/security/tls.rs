@@ -27,11 +27,11 @@ use std::sync::{Arc, RwLock};
 
 pub use failure::{Failure, Failures};
 pub use outgoing::OutgoingTls;
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use self::certificate::Certificate;
 use self::rules::PrincipalRules;
@@ -281,15 +281,18 @@ impl LoadedTls {
             expiries
                 .extend(Expiry::all(trusted, settings.truststore.setting()).into_iter().take(MOST_TRUSTED));
         }
+        if !is_any_usable(&provider.cipher_suites, &versions, &keys) {
+            let why =
+                "none of these can be used with the keys in the key store and the enabled versions of TLS";
+            return Err(names.refuse(names.value.join(","), why));
+        }
         let rules = PrincipalRules::parse(&settings.principal_rules.value)
             .map_err(|why| settings.principal_rules.refuse(settings.principal_rules.value.as_str(), why))?;
         let users = users_of(trusted.as_deref().unwrap_or_default(), &rules);
         let clients = client_verifier(settings, trusted, &provider)?;
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
-            .map_err(|_| {
-                names.refuse(names.value.join(","), "none of these is of an enabled version of TLS")
-            })?
+            .map_err(|error| names.refuse(names.value.join(","), error.to_string()))?
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(Identities(keys)));
         Ok(LoadedTls { config: Arc::new(config), rules, own, expiries, left_out, users })
@@ -383,6 +386,21 @@ fn certified(
         return Err(format!("the first certificate of the key {alias} is for another key"));
     }
     Ok((certificate, CertifiedKey::new(chain.clone(), signing)))
+}
+
+/// Whether a handshake can succeed with one of the suites.
+fn is_any_usable(
+    suites: &[SupportedCipherSuite],
+    versions: &[&'static SupportedProtocolVersion],
+    keys: &[Arc<CertifiedKey>],
+) -> bool {
+    suites.iter().any(|suite| match suite {
+        SupportedCipherSuite::Tls13(_) => versions.contains(&&version::TLS13),
+        SupportedCipherSuite::Tls12(suite) => {
+            let is_for = |own: &Arc<CertifiedKey>| own.key.choose_scheme(suite.sign).is_some();
+            versions.contains(&&version::TLS12) && keys.iter().any(is_for)
+        }
+    })
 }
 
 /// Refuses what was read from the key store, by the setting that says where it is.

@@ -177,7 +177,16 @@ fn what_cannot_be_read_is_refused_with_the_file_and_the_setting() {
                 ("ssl.cipher.suites", "TLS_AES_128_GCM_SHA256"),
                 ("ssl.enabled.protocols", "TLSv1.2"),
             ],
-            "none of these is of an enabled version",
+            "none of these can be used with the keys",
+        ),
+        (
+            &[
+                stored,
+                PASSWORD,
+                ("ssl.cipher.suites", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_AES_128_GCM_SHA256"),
+                ("ssl.enabled.protocols", "TLSv1.2"),
+            ],
+            "for configuration ssl.cipher.suites: none of these can be used with the keys in the key store",
         ),
         (
             &[stored, PASSWORD, ("ssl.principal.mapping.rules", "RULE:x")],
