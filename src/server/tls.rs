@@ -202,6 +202,11 @@ fn complain(failure: Failure, error: Option<&io::Error>, peer: SocketAddr, liste
             %peer, listener, error,
             "the certificate of a client is not accepted: the truststore here must have its issuer; connection closed"
         ),
+        Failure::OldCertificate => warn!(
+            %peer, listener,
+            "the certificate of a client is not of X.509 version 3: issue it again with an extension, for example with \
+             `-extfile` of `openssl x509 -req`; connection closed"
+        ),
         Failure::NoPrincipal => warn!(
             %peer, listener,
             "no rule of ssl.principal.mapping.rules matches the certificate of a client; connection closed"

@@ -23,6 +23,8 @@ pub(super) struct Certificate {
     pub is_for_clients: bool,
     /// Whether its owner may issue certificates. Those of version 1 do not say.
     pub is_authority: bool,
+    /// Whether it is of X.509 version 3.
+    pub is_v3: bool,
 }
 
 impl Certificate {
@@ -50,6 +52,7 @@ impl Certificate {
             public_key: parsed.public_key().raw.to_vec(),
             is_for_clients,
             is_authority,
+            is_v3: parsed.version() == X509Version::V3,
         })
     }
 

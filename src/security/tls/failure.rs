@@ -1,7 +1,8 @@
 //! The reasons why handshakes fail, as operators and metrics name them.
 
-use rustls::Error;
+use rustls::{CertificateError, Error};
 
+use super::verifier::OldVersion;
 use crate::telemetry::Count;
 
 macro_rules! failures {
@@ -44,6 +45,8 @@ failures! {
     NoCertificate "no_certificate"
     /// The client's certificate is not trusted, expired, or not for clients.
     BadCertificate "bad_certificate"
+    /// The client's certificate is older than X.509 version 3.
+    OldCertificate "old_certificate"
     /// No rule of `ssl.principal.mapping.rules` matches the client's certificate, or it has no name.
     NoPrincipal "no_principal"
     /// The client broke the protocol.
@@ -56,6 +59,9 @@ impl Failure {
             Error::PeerIncompatible(_) => Failure::Incompatible,
             Error::AlertReceived(_) => Failure::RefusedByClient,
             Error::NoCertificatesPresented => Failure::NoCertificate,
+            Error::InvalidCertificate(CertificateError::Other(why)) if why.0.is::<OldVersion>() => {
+                Failure::OldCertificate
+            }
             Error::InvalidCertificate(_) => Failure::BadCertificate,
             _ => Failure::Malformed,
         }

@@ -379,6 +379,20 @@ fn of_many_trusted_certificates_those_that_expire_first_are_shown() {
 }
 
 #[test]
+fn a_certificate_of_version_1_is_refused_for_that_reason_whoever_issued_it() {
+    let own = pem::certificates(&text("version1.pem")).unwrap().remove(0);
+    let provider = Arc::new(ring::default_provider());
+    for trusted in ["version1.pem", "root.pem"] {
+        let trusted = pem::certificates(&text(trusted)).unwrap();
+        let verifier = verifier::verifier(trusted, true, &provider).unwrap();
+        let now =
+            rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_903_824_000));
+        let refusal = verifier.verify_client_cert(&own, &[], now).unwrap_err();
+        assert_eq!(Failure::of(&refusal), Failure::OldCertificate, "{refusal}");
+    }
+}
+
+#[test]
 fn a_client_trusts_its_store_else_the_certificates_of_the_machine() {
     let named = |value: Option<&str>| crate::config::Named {
         name: "trust".to_owned(),

@@ -1,6 +1,7 @@
 //! Verifies the certificates of clients.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -9,7 +10,8 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
 };
 
 use super::certificate::Certificate;
@@ -19,6 +21,18 @@ use super::certificate::Certificate;
 struct Verifier {
     by_issuer: Arc<dyn ClientCertVerifier>,
     trusted: BTreeSet<Vec<u8>>,
+}
+
+/// The certificate of a client is older than X.509 version 3. rustls refuses it, whoever issued it.
+#[derive(Debug)]
+pub(super) struct OldVersion;
+
+impl std::error::Error for OldVersion {}
+
+impl fmt::Display for OldVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is of X.509 version 1 or 2")
+    }
 }
 
 /// A verifier for clients that may or must show a certificate.
@@ -56,12 +70,15 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if !self.trusted.contains(end_entity.as_ref()) {
-            return self.by_issuer.verify_client_cert(end_entity, intermediates, now);
-        }
         let Ok(certificate) = Certificate::parse(end_entity) else {
             return Err(CertificateError::BadEncoding.into());
         };
+        if !certificate.is_v3 {
+            return Err(CertificateError::Other(OtherError(Arc::new(OldVersion))).into());
+        }
+        if !self.trusted.contains(end_entity.as_ref()) {
+            return self.by_issuer.verify_client_cert(end_entity, intermediates, now);
+        }
         // Java does not look at the dates of a trusted certificate.
         if !certificate.is_valid_at(now) {
             return Err(CertificateError::Expired.into());
