@@ -29,16 +29,19 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
 out=$(realpath "$out")
 
-# take BINARY TO: checks it, and has it run if this machine can.
+# take BINARY TO: checks it, and has it run if this machine can, itself or with qemu-user.
 take() {
-  local size
+  local size runner=()
   install -m 755 "$1" "$2"
   size=$(stat -c %s "$2")
   [ "$size" -le "$limit" ] || { echo "$1 has $size bytes, more than $limit" >&2; return 1; }
   echo "$2 has $size bytes" >&2
-  [ "$machine" = "$(uname -m)" ] || return 0
-  [ "$("$2" --version)" = "jackdaw $VERSION" ] || { echo "$1 is not version $VERSION" >&2; return 1; }
-  case $2 in *-full) greet "$2" ;; esac
+  if [ "$machine" != "$(uname -m)" ]; then
+    runner=("$(command -v "qemu-$machine" || command -v "qemu-$machine-static" || true)")
+    [ -n "$runner" ] || { echo "it was not run: there is no qemu-$machine (Debian: qemu-user-static)" >&2; return 0; }
+  fi
+  [ "$("${runner[@]}" "$2" --version)" = "jackdaw $VERSION" ] || { echo "$1 is not version $VERSION" >&2; return 1; }
+  case $2 in *-full) greet "${runner[@]}" "$2" ;; esac
 }
 
 # greet COMMAND…: writes a record to a broker that is this command, and reads it with this command.

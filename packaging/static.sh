@@ -5,8 +5,8 @@
 #   KIND      full: the broker and the client, with OpenSSL · server: the broker alone
 #   TARGET    x86_64-unknown-linux-musl or aarch64-unknown-linux-musl
 #
-# It needs musl-gcc (Debian: musl-tools), and for the client a C++ compiler, make and perl. Exit code 69: this machine cannot
-# build it, for the reason that is printed.
+# For the processor of this machine it needs musl-gcc (Debian: musl-tools), for another one zig (PyPI: ziglang); for the
+# client also a C++ compiler, make and perl. Exit code 69: this machine cannot build it, for the reason that is printed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tls=-tls-vendored
@@ -25,11 +25,37 @@ case $kind in
   *) echo "full or server, not $kind" >&2; exit 64 ;;
 esac
 
-[ "${target%%-*}" = "$(uname -m)" ] || cannot 'there is no C compiler for that processor here; run this on such a machine'
+# Makes CC and its companions of zig, which has the headers of musl for every processor.
+cross_compile() {
+  local zig tools machine=${target%%-*}
+  if command -v zig >/dev/null; then zig=zig; else zig='python3 -m ziglang'; fi
+  $zig version >/dev/null 2>&1 ||
+    cannot 'there is no C compiler for that processor here (pip install ziglang); or run this on such a machine'
+  tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/$target/zig")
+  mkdir -p "$tools"
+  cat > "$tools/cc" <<END
+#!/usr/bin/env bash
+# Rust names the target in words that zig does not know.
+for word; do shift; [[ \$word = --target=* ]] || set -- "\$@" "\$word"; done
+exec $zig "\${0##*/}" -target $machine-linux-musl -fno-sanitize=undefined "\$@"
+END
+  printf '#!/usr/bin/env bash\nexec %s "${0##*/}" "$@"\n' "$zig" > "$tools/ar"
+  cp "$tools/cc" "$tools/c++"
+  cp "$tools/ar" "$tools/ranlib"
+  chmod +x "$tools"/*
+  export CC=$tools/cc CXX=$tools/c++ AR=$tools/ar RANLIB=$tools/ranlib ZIG_GLOBAL_CACHE_DIR=$tools/cache
+  # For the shared library of librdkafka, which is built too and names symbols that only its tests have.
+  export LDFLAGS=-Wl,--undefined-version
+}
+
 [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] || timeout 300 rustup -q target add "$target" >&2 ||
   cannot "rustup cannot install the standard library of Rust for it"
-command -v musl-gcc >/dev/null || cannot 'there is no musl-gcc (Debian: apt-get install musl-tools)'
-export CC=musl-gcc
+if [ "${target%%-*}" = "$(uname -m)" ]; then
+  command -v musl-gcc >/dev/null || cannot 'there is no musl-gcc (Debian: apt-get install musl-tools)'
+  export CC=musl-gcc
+else
+  cross_compile
+fi
 
 case $features in *vendored*) command -v perl >/dev/null || cannot 'there is no perl, which builds OpenSSL' ;; esac
 
