@@ -29,7 +29,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
 out=$(realpath "$out")
 
-# take BINARY TO: checks it, and has it run if this machine can, itself or with qemu-user.
+# take BINARY TO: copies and checks it, and runs it if this machine can, directly or with qemu-user.
 take() {
   local size runner=()
   install -m 755 "$1" "$2"

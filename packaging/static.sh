@@ -25,7 +25,7 @@ case $kind in
   *) echo "full or server, not $kind" >&2; exit 64 ;;
 esac
 
-# Makes CC and its companions of zig, which has the headers of musl for every processor.
+# Makes the C compiler and its tools from zig, which has the headers of musl for every processor.
 cross_compile() {
   local zig tools machine=${target%%-*}
   if command -v zig >/dev/null; then zig=zig; else zig='python3 -m ziglang'; fi
@@ -62,7 +62,8 @@ case $features in *vendored*) command -v perl >/dev/null || cannot 'there is no 
 # The size has a limit. Functions of C that nobody calls are left out, as those of Rust always are, and nothing unwinds
 # through C. Rust's own linker packs the relocations.
 export CFLAGS='-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables' CARGO_PROFILE_RELEASE_STRIP=symbols
-# librdkafka is compiled for size. Crates with C, such as ring and zstd, add the second variable; a broker uses them, too.
+# librdkafka is compiled for size. Crates with C that a broker uses too, such as ring and zstd, are compiled for speed: they
+# add the second variable.
 [ -z "$tls" ] || export CFLAGS="$CFLAGS -Os" "CFLAGS_${target//-/_}=-O3"
 export OPENSSL_SRC_PERL=$PWD/packaging/openssl-perl
 cargo rustc --release --locked --target "$target" --no-default-features --features "$features" --bin jackdaw -- \

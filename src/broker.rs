@@ -206,9 +206,8 @@ impl Broker {
         );
     }
 
-    /// Reads keys and certificates again, as their files are now and as their settings will be after a reload. Returns
-    /// those to install, with their listeners. If those of a listener are refused, its settings of TLS in `written`
-    /// become the present ones.
+    /// Reads keys and certificates again, with the settings after the reload. Returns those to install, with their
+    /// listeners. If those of a listener are refused, its TLS settings in `written` are replaced by the present ones.
     async fn read_certificates(&self, written: &mut Given) -> Vec<(String, Replacement)> {
         let present = self.virtual_brokers.common().services.settings();
         let mut all = self.virtual_brokers.tls_after(written);
@@ -228,7 +227,7 @@ impl Broker {
                 Err(error) => {
                     warn!(
                         listener, %error,
-                        "certificates refused, the old ones and their settings stay; correct it and send SIGHUP again"
+                        "certificates refused, the old ones and their settings stay; correct them and send SIGHUP again"
                     );
                     written.keep_tls_of(&listener, &present.given);
                     refused.push(listener);

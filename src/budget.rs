@@ -344,7 +344,7 @@ impl Room {
         if self.taken().charge.is_none() {
             return std::future::pending().await;
         }
-        // Most requests do not get here, and then need no memory for a timer.
+        // Boxed: most requests do not get here, and need no memory for a timer.
         Box::pin(time::sleep(LEAST_POLL.saturating_sub(since.elapsed()))).await;
         poll_fn(|context| {
             let mut state = self.budget.state();

@@ -79,8 +79,8 @@ impl Handler for FetchRequest {
             poll.list_aborted().await;
             return Reply::Now(answer(poll, plan, &ctx));
         }
-        // The poll may wait for long. It has copied all that it needs of the request, and the rest of its work takes much
-        // less memory than this.
+        // The poll may wait for a long time. It has copied all that it needs of the request. Its wait is a future of its own,
+        // which takes much less memory than this one.
         ctx.note_dropped_request();
         Reply::later(async move {
             poll.wait(begun, &ctx).await;
@@ -250,7 +250,7 @@ impl Poll {
 
     /// Waits for a change of a partition; returns `false` if the poll ends without one.
     async fn is_changed(&self, waiter: &Waiter, begun: Moment, left: Duration, ctx: &Context) -> bool {
-        // Pinned, because `select!` and `within` would each hold them once more.
+        // Pinned here, because otherwise `select!` and `within` would each reserve memory for them again.
         let woken = pin!(waiter.woken());
         let stops = pin!(ctx.services.stopping.begun());
         let wanted = pin!(ctx.room.is_wanted(begun));

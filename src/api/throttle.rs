@@ -160,7 +160,8 @@ struct Limit {
 
 type Limits = [Option<Limit>; QuotaKind::ALL.len()];
 
-/// A request while there are quotas. It keeps no names of the client: a long poll may exist for long.
+/// A request while there are quotas. It keeps no user name and no client id, because a long poll would hold them until it
+/// ends.
 pub struct RequestMeter {
     throttles: Arc<Throttles>,
     limits: Limits,

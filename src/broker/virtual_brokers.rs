@@ -70,7 +70,7 @@ impl VirtualBrokers {
         published
     }
 
-    /// The keys and certificates of each, and the settings by which they are read after a reload.
+    /// The keys and certificates of each virtual broker, with its settings after a reload.
     pub fn tls_after(&self, written: &Given) -> Vec<(Arc<Tls>, Arc<BrokerSettings>)> {
         let after = |one: &VirtualBroker| {
             let (tls, settings) = one.tls(&self.common);

@@ -22,7 +22,7 @@ impl FromStr for Address {
             Some((protocol, rest)) => (Some(protocol.to_ascii_uppercase()), rest),
             None => (None, written),
         };
-        // Of several colons without brackets none is before a port: this is an IPv6 address.
+        // Several colons without brackets are an IPv6 address without a port.
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
             Some(_) | None => (rest, None),

@@ -329,7 +329,7 @@ impl Session {
     }
 }
 
-/// Refuses addresses that librdkafka would pass over.
+/// Refuses addresses that librdkafka would ignore.
 fn check(addresses: &str, protocol: &str) -> Result<(), String> {
     address::each(addresses).try_for_each(|one| one.parse::<Address>()?.fits(protocol))
 }

@@ -21,7 +21,7 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the content of segment, journal and snapshot files, one line per batch, entry and state
+    /// Print the content of segment, journal and snapshot files, one line per batch, entry or snapshot
     #[command(after_help = "Example:\n  jackdaw log dump /var/lib/jackdaw --records")]
     Dump {
         /// Files, or directories with such files

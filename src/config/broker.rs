@@ -90,8 +90,8 @@ settings! {
         /// connection later, by at most one window of `quota.window.size.seconds`.
         /// `listener.name.NAME.max.connection.creation.rate` is the rate of one listener.
         connection_rate: u32 = Value::number, int(CONNECTION_RATE, "2147483647").dynamic().at_least(0);
-        /// The number of windows over which the use of quotas is measured. More than 1000 count as 1000. A client that used nothing
-        /// before may use the quota of all windows but one at once.
+        /// The number of windows over which the use of quotas is measured. More than 1000 count as 1000. A client that
+        /// used nothing before may use the quota of all windows but one at once.
         quota_windows: u32 = |v| v.number::<u32>().min(MOST_WINDOWS),
             int("quota.window.num", "11").at_least(1);
         /// The length of a window of quotas.

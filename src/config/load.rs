@@ -18,8 +18,8 @@ use super::value::Value;
 use super::{Altered, BrokerSettings, ConfigError, Given, IgnoredSetting, Origin};
 use crate::types::{ClusterId, NodeId};
 
-/// The shortest session that can be set while the broker runs, in milliseconds. Its first request comes after a network's
-/// round trip.
+/// The shortest session that can be set while the broker runs, in milliseconds. A client needs a round trip of the network
+/// before its first request.
 const SHORTEST_SESSION: i64 = 1000;
 
 /// The listeners alone, whatever other settings are.
@@ -47,8 +47,8 @@ impl BrokerSettings {
         Ok(BrokerSettings { node_id: self.node_id, ..settings })
     }
 
-    /// Refuses altered limits with which nobody could do anything, not even alter them again. Those that were given at the
-    /// start can be corrected there.
+    /// Refuses altered limits that would keep out every client, also one that would alter them again. Limits that were
+    /// given at the start can be corrected there.
     fn let_somebody_in(&self) -> Result<(), ConfigError> {
         let Altered { cluster, broker } = &self.altered;
         let refuse = |name: &str, value: &str, why| Err(ConfigError::invalid(name, value, why));

@@ -352,7 +352,7 @@ fn limits_with_which_nobody_could_come_in_are_not_altered_and_no_longer_in_effec
     assert_eq!(settings.cleaner_backoff, Duration::from_millis(7));
     assert_eq!(ignored.iter().map(|one| &*one.name).collect::<Vec<_>>(), [MOST, PER_IP]);
 
-    // At the start they can be corrected. As in Kafka, no connection at all is possible, but not none of each address.
+    // Given at the start, they can be corrected. As in Kafka, only `max.connections=0` needs no overrides there.
     let closed = broker(&[(MOST, "0"), (OF, "10.0.0.1:0")]).unwrap();
     assert!(closed.altered(Altered { broker: overrides(&[(MOST, "1")]), ..Altered::default() }).is_ok());
     assert_eq!(broker(&[(PER_IP, "0")]).map(drop).map_err(|error| error.to_string()), Err(needs_exceptions));

@@ -24,7 +24,7 @@ use crate::kernel::group::{Change, MemberId};
 use crate::kernel::offsets::Offsets;
 use crate::time::{self, Clock};
 
-/// The resolution of timers, which is Kafka's: a session ends as early as there.
+/// The resolution of timers, the same as Kafka's, so that a session ends as early as in Kafka.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
 
 /// The longest string of the protocol, less the unique part of a member id.

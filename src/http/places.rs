@@ -1,7 +1,7 @@
-//! The places for connections of the HTTP server. There are few, but a new connection always gets one, so that clients
-//! which are silent do not keep health checks out.
+//! The places for connections of the HTTP server. There are few, but a new connection always gets one, so that silent
+//! clients do not keep health checks out.
 //!
-//! If all are taken, the oldest connection that has no request under way is cut off; if all have one, the oldest.
+//! If all are taken, the oldest connection without a request under way is cut off; if all have one, the oldest.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,7 +12,7 @@ use crate::types::IgnorePoison;
 
 pub(super) struct Places {
     free: Arc<Semaphore>,
-    /// Without those that are cut off, the oldest first.
+    /// The oldest first, without those that were cut off.
     taken: Mutex<Vec<Arc<Connection>>>,
 }
 

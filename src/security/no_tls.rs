@@ -7,7 +7,7 @@ use crate::types::Timestamp;
 #[derive(Default)]
 pub struct Tls;
 
-/// The end of a certificate in use.
+/// The expiry of a certificate in use.
 pub struct Expiry {
     pub expires: Timestamp,
     pub subject: String,

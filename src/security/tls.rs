@@ -72,7 +72,7 @@ pub struct LoadedTls {
     users: Option<Vec<String>>,
 }
 
-/// The end of a certificate in use: of the server, of one of its issuers, or of one that clients are verified by.
+/// The expiry of a certificate in use: the server's own, one of its issuers, or a trusted one that verifies clients.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Expiry {
     pub expires: Timestamp,
@@ -139,7 +139,7 @@ impl Tls {
         all.collect()
     }
 
-    /// The certificates in use, by listener.
+    /// The expiries of the certificates in use, by listener.
     pub fn expiries(&self) -> Vec<(String, Expiry)> {
         let all = self.0.iter().flat_map(|listener| {
             let expiries = listener.loaded().expiries.clone();
@@ -231,7 +231,8 @@ impl Replacement {
 }
 
 impl Expiry {
-    /// Those of certificates from one setting, the earliest first, and of those with the same name only the earliest.
+    /// The expiries of the certificates from one setting, the earliest first. Of several with the same name it keeps only
+    /// the earliest.
     fn all<'a>(
         certificates: impl Iterator<Item = &'a CertificateDer<'static>>,
         setting: &str,

@@ -133,7 +133,7 @@ async fn accept(
 }
 
 impl HandshakeFailure {
-    /// The failure, once the client knows it.
+    /// Gives the client time to read the alert, then returns the failure.
     async fn told(error: io::Error, wire: Wire) -> HandshakeFailure {
         let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let failure = reason.map_or(Failure::Closed, Failure::of);

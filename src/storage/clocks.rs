@@ -99,8 +99,8 @@ impl Clocks {
             tracing::warn!(
                 given = at.0,
                 now = self.clock.now().0,
-                "the time that is to confirm the clock is more than a day from the present one and confirms nothing: \
-                 remove jackdaw.clock.confirmed.ms, or set it to the present time"
+                "jackdaw.clock.confirmed.ms is more than a day from the present time and has no effect: remove it, \
+                 or set it to the present time"
             );
         }
         self.now();

@@ -80,7 +80,7 @@ fn many_clients_that_request_everything_and_read_late_hold_no_more_than_answers_
         for attack in long_lists() {
             let request = framed(attack.key, attack.version, &attack.body);
             let answer = play(victim.address(), request.clone().into()).await.expect("it is answered");
-            assert!(answer > 10_000, "{} tells {answer} bytes", attack.name);
+            assert!(answer > 10_000, "{} is answered with {answer} bytes", attack.name);
             let asked = ASKED / answer;
             lists.push((request.repeat(asked), asked * (answer + 4)));
         }

@@ -37,7 +37,7 @@ pub struct Services {
     live: LiveSettings,
     /// The keys and certificates of the listeners.
     pub tls: Arc<Tls>,
-    /// Those of the HTTP server, which reads its settings as the first virtual broker does.
+    /// Those of the HTTP server, which has the settings of the first virtual broker.
     pub http_tls: Arc<Tls>,
     pub clock: Clock,
     pub fetch_sessions: Arc<Sessions>,
@@ -139,7 +139,7 @@ impl Services {
         Services { tls, ..self }
     }
 
-    /// Alters the keys and certificates of the HTTP server with its settings.
+    /// With the keys and certificates of the HTTP server, which change when its settings are altered.
     #[must_use]
     pub fn with_http_tls(self, http_tls: Arc<Tls>) -> Services {
         Services { http_tls, ..self }

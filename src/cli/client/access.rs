@@ -17,7 +17,7 @@ use crate::cli::serve::name_and_value;
 #[derive(Clone, Debug)]
 pub struct Access {
     line: AccessOptions,
-    /// The options that variables have in place of the command line.
+    /// The options whose values come from variables.
     variables: AccessOptions,
 }
 

@@ -22,7 +22,7 @@ impl Answers {
         self.done_as(name, result, result, out)
     }
 
-    /// With other words for the text, which the name follows.
+    /// As `done`, but the text has `words` before the name instead of the result.
     pub fn done_as(&mut self, name: &str, result: &str, words: &str, out: &mut dyn Write) -> io::Result<()> {
         if self.json {
             self.rows.push(json!({ "name": name, "result": result }));
@@ -58,7 +58,7 @@ impl Answers {
     }
 }
 
-/// The reasons of what was refused, while the command does everything else.
+/// The reasons for refusals. The command does everything else before it reports them.
 #[derive(Debug, Default)]
 pub struct Refusals(Vec<String>);
 

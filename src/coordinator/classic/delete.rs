@@ -6,7 +6,7 @@ use crate::coordinator::group::{Delete, GroupError, GroupRequest};
 use crate::kernel::group::GroupRecord;
 
 pub(super) fn decide(step: &mut Step, request: GroupRequest<Delete>) {
-    // A session that has ended holds no group, also if its timer is about to fire.
+    // A member whose session has ended does not keep the group, even if its timer has not fired yet.
     tick::decide(step);
     let answer = delete(step, GroupRecord::Deleted);
     step.answer(request.reply, answer);

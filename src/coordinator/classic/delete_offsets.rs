@@ -8,7 +8,7 @@ use crate::kernel::offsets::OffsetChange;
 use crate::types::TopicPartition;
 
 pub(super) fn decide(step: &mut Step, request: GroupRequest<DeleteOffsets>) {
-    // The subscriptions of members whose sessions have ended do not count, also if their timer is about to fire.
+    // The subscriptions of members whose sessions have ended do not count, even if their timers have not fired yet.
     tick::decide(step);
     let answer = delete(step, &request.body.0);
     step.answer(request.reply, answer);

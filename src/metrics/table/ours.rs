@@ -219,8 +219,8 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_tls_certificate_expiry_timestamp_seconds",
         &["node_id", "listener", "subject"],
-        "The time at which a certificate expires: those of the broker with their issuers, and, if clients show certificates, \
-         up to 100 of each trust store. Of those with the same name, the earliest.",
+        "The time at which a certificate expires: the broker's certificates, their issuers and, if clients are asked for \
+         certificates, the first 100 of each trust store to expire. Of several with the same name only the earliest is shown.",
         |look, rows| {
             look.tls().try_for_each(|(node, tls)| {
                 let mut expiries = tls.expiries();

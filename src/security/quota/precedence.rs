@@ -11,7 +11,7 @@
 
 use crate::types::{EntityName, QuotaEntity};
 
-/// An entity whose quota may be that of a client, and the clients that share it.
+/// An entity whose quota may apply to a client, and the clients that share it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Level<'a> {
     pub entity: QuotaEntity,
@@ -21,7 +21,7 @@ pub struct Level<'a> {
     pub client_id: Option<&'a str>,
 }
 
-/// The entities whose quotas may be those of a client. The first one that has a quota counts.
+/// The entities whose quotas may apply to a client. The first one that has a quota counts.
 pub fn levels_of_client<'a>(user: &'a str, client_id: Option<&'a str>) -> Vec<Level<'a>> {
     use EntityName::Default;
     use QuotaEntity::{ClientId, User, UserAndClientId};

@@ -23,7 +23,8 @@ struct Verifier {
     trusted: BTreeSet<Vec<u8>>,
 }
 
-/// The certificate of a client is older than X.509 version 3. rustls refuses it, whoever issued it.
+/// The certificate of a client is older than X.509 version 3. rustls refuses it, even if its issuer is
+/// trusted.
 #[derive(Debug)]
 pub(super) struct OldVersion;
 

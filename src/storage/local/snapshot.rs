@@ -16,7 +16,7 @@ const HEADER: usize = 24;
 /// Larger than any state that fits into memory together with its own bytes.
 const LARGEST: u64 = 8 << 30;
 const SUFFIX: &str = ".snapshot";
-/// The ending of their names.
+/// The extension of snapshot files.
 pub const ENDING: &str = "snapshot";
 
 /// The number of snapshots that are kept.

@@ -1,12 +1,12 @@
-//! Records that were refused because of another record in their batch: which of them are sent together next. A pure
-//! function of what is refused.
+//! Records that were refused because of another record in their batch, and the choice of those that are sent together
+//! next. It depends only on which records are refused.
 
-/// The rounds after a signal. They are enough for some records at fault among ten thousand.
+/// The maximum number of rounds after a signal: enough for two records at fault among ten thousand.
 const MOST_AFTER_SIGNAL: u32 = 64;
 
-/// The rounds in which refused records are sent again. The records of a round are in flight without others, and of
-/// those that are refused again the halves are the next rounds. So a record at fault takes two rounds for each doubling
-/// of its batch, and not one for each record of it.
+/// The rounds in which refused records are sent again. While a round is in flight, no other records are. The records that
+/// are refused again are the next two rounds, half of them in each. So a record at fault takes two rounds for each
+/// doubling of its batch, and not one for each record of it.
 pub struct Rounds<T> {
     /// The next round is the last element.
     waiting: Vec<Vec<T>>,

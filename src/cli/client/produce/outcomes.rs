@@ -77,7 +77,7 @@ pub struct Outcomes {
     complaint: LastComplaint,
     written: Arc<AtomicU64>,
     missing: Arc<Mutex<Vec<Missing>>>,
-    /// Why the broker refused what librdkafka tries again. It is the reason if the time runs out meanwhile.
+    /// The broker's reason for its last refusal that librdkafka retries. It is reported if the time runs out.
     retried: Arc<Mutex<Option<String>>>,
     /// Records that were refused because of another record in their batch.
     again: Arc<Mutex<Vec<Arc<Job>>>>,
@@ -129,7 +129,7 @@ impl Outcomes {
 impl ClientContext for Outcomes {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match error_of_attempt(facility, message) {
-            // Errors that are not the broker's are those of the connection.
+            // All other errors are errors of the connection.
             Some(why) => {
                 *self.retried.lock().ignoring_poison() = why.strip_prefix(OF_BROKER).map(str::to_owned);
             }
@@ -138,7 +138,7 @@ impl ClientContext for Outcomes {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // The broker is gone, which is the newer reason.
+        // The connection to the broker failed later than its refusal.
         *self.retried.lock().ignoring_poison() = None;
         self.complaint.error(error, reason);
     }

@@ -112,7 +112,7 @@ fn may_delete(settings: &[Setting]) -> bool {
     policy.and_then(Setting::value).is_none_or(|policy| policy != "compact")
 }
 
-/// What the broker will answer: the new start of the log, or why there is none.
+/// The answer to expect from the broker: the new start of the log, or the reason for a refusal.
 fn expected(standing: Standing, start: i64, may_delete: bool) -> Result<i64, String> {
     match start {
         _ if !may_delete => Err(reason(ErrorCode::PolicyViolation.code(), None)),
