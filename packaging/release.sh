@@ -48,12 +48,13 @@ take() {
 greet() {
   local address read
   coproc BROKER { exec "$@" --ephemeral --listen 127.0.0.1:0 --stop-on-eof --log-level warn; }
+  local pid=$BROKER_PID
   IFS= read -r -u "${BROKER[0]}" address
   address=${address#* is ready at } address=${address%%,*}
   echo hello | "$@" produce greetings --bootstrap "$address"
   read=$("$@" consume greetings --bootstrap "$address" --until-end)
   exec {BROKER[1]}>&-
-  wait "$BROKER_PID"
+  wait "$pid"
   [ "$read" = hello ] || { echo "not the message that was written: $read" >&2; return 1; }
 }
 

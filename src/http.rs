@@ -26,7 +26,6 @@ use std::time::Duration;
 
 #[cfg(feature = "security")]
 pub use client::get;
-use http_body_util::Full;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 #[cfg(feature = "security")]
 use hyper::header::WWW_AUTHENTICATE;
@@ -45,7 +44,7 @@ use tracing::error;
 pub use self::hooks::Hooks;
 #[cfg(feature = "security")]
 pub use self::login::Logins;
-use self::places::{Place, Places};
+use self::places::{Place, Places, UnderWay};
 use crate::config::{BrokerSettings, HTTP_CONNECTIONS, Listener};
 use crate::metrics::Format;
 use crate::security::tls::Tls;
@@ -55,6 +54,8 @@ use crate::storage::{Trouble, TroubleKind};
 /// The maximum number of metrics pages that are rendered or sent at a time. They may be large.
 const SCRAPES: usize = 2;
 const BUFFER: usize = 8 << 10;
+/// A piece of a body, of which the connection keeps one or two.
+const PIECE: usize = 8 << 10;
 
 /// Stops when it is dropped.
 pub struct Http {
@@ -101,10 +102,11 @@ struct Limits {
     connection: Duration,
 }
 
-/// The body of a response. It holds its permit until it is sent, if it is a page of metrics.
+/// The body of a response. Until the client has read it, its request is under way, and a page of metrics has its turn.
 struct Page {
-    text: Full<Bytes>,
+    text: Bytes,
     _turn: Option<OwnedSemaphorePermit>,
+    _under_way: Option<UnderWay>,
 }
 
 impl Http {
@@ -151,20 +153,19 @@ async fn serve(
         let shared = Arc::clone(shared);
         let under_way = place.begin_request();
         async move {
-            let _under_way = under_way;
             let scrapes = Arc::clone(&shared.scrapes);
             // Read once: what a request without a login may not see stays closed, also while the broker starts.
             let sources = shared.sources.get().cloned();
             if let Some(hooks) = sources.as_ref().and_then(|sources| sources.hooks.as_ref())
                 && let Some(answer) = hooks.answer(&mut request).await
             {
-                return Ok(answer);
+                return Ok(answer.map(|page| page.of_request(under_way)));
             }
             let answer = match refusal(&request, peer, sources.as_deref()).await {
                 Some(refusal) => refusal,
                 None => answer(&request, sources, scrapes).await,
             };
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|page| page.of_request(under_way)))
         }
     });
     let connection = http1::Builder::new()
@@ -342,7 +343,11 @@ async fn scrape(
 
 impl Page {
     fn of(text: Bytes) -> Page {
-        Page { text: Full::new(text), _turn: None }
+        Page { text, _turn: None, _under_way: None }
+    }
+
+    fn of_request(self, under_way: UnderWay) -> Page {
+        Page { _under_way: Some(under_way), ..self }
     }
 }
 
@@ -350,19 +355,21 @@ impl Body for Page {
     type Data = Bytes;
     type Error = Infallible;
 
+    /// In pieces: the connection lets go of the body as soon as it has the last one.
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
+        _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.text).poll_frame(context)
+        let piece = self.text.len().min(PIECE);
+        Poll::Ready((piece > 0).then(|| Ok(Frame::data(self.text.split_to(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.text.is_end_stream()
+        self.text.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.text.size_hint()
+        SizeHint::with_exact(self.text.len() as u64)
     }
 }
 

@@ -22,6 +22,9 @@ use crate::types::{ClusterId, NodeId};
 /// before its first request.
 const SHORTEST_SESSION: i64 = 1000;
 
+/// The smallest limit for requests before the login that can be set while the broker runs. ApiVersions and SCRAM need less.
+const SMALLEST_LOGIN: i64 = 4096;
+
 /// The listeners alone, whatever other settings are.
 pub fn listeners_of(given: &Given) -> Result<Vec<Listener>, ConfigError> {
     let read = |row: &Row| given.get(row.name).and_then(|written| row.read(written).ok());
@@ -53,28 +56,34 @@ impl BrokerSettings {
         let Altered { cluster, broker } = &self.altered;
         let refuse = |name: &str, value: &str, why| Err(ConfigError::invalid(name, value, why));
         let is_altered = |name| cluster.contains_key(name) || broker.contains_key(name);
-        let nobody = "nobody could connect, not even to alter it again";
-        if self.max_connections == 0 && is_altered(MAX_CONNECTIONS) {
-            return refuse(MAX_CONNECTIONS, "0", nobody);
-        }
-        let is_closed = |listener: &Listener| self.max_connections_of(&listener.name) == Some(0);
-        let of_listeners = cluster.keys().chain(broker.keys()).find(|name| base_of(name) == MAX_CONNECTIONS);
-        if let Some(name) = of_listeners.filter(|_| self.listeners.iter().all(is_closed)) {
-            return refuse(name, "0", nobody);
+        let all = || cluster.iter().chain(broker);
+        for (base, of_all, own) in [
+            (MAX_CONNECTIONS, self.max_connections, BrokerSettings::max_connections_of as fn(&_, &_) -> _),
+            (CONNECTION_RATE, self.connection_rate, BrokerSettings::connection_rate_of),
+        ] {
+            let is_zero = |listener: &Listener| own(self, &listener.name).unwrap_or(of_all) == 0;
+            if all().any(|(name, _)| base_of(name) == base) && self.listeners.iter().any(is_zero) {
+                // As in Kafka.
+                return Err(ConfigError::Conflict(format!(
+                    "Invalid value org.apache.kafka.common.config.ConfigException: Invalid {base} 0 for configuration \
+                     Invalid dynamic configuration"
+                )));
+            }
         }
         let admits_one =
             self.max_connections_per_ip > 0 || self.connections_of.values().any(|most| *most > 0);
         if !admits_one && [CONNECTIONS_PER_IP, CONNECTIONS_OF].into_iter().any(is_altered) {
-            return refuse(CONNECTIONS_PER_IP, "0", nobody);
+            return refuse(CONNECTIONS_PER_IP, "0", "nobody could connect, not even to alter it again");
         }
-        let sessions = cluster.iter().chain(broker).filter(|(name, _)| base_of(name) == MAX_REAUTH);
-        for (name, value) in sessions {
-            if value.trim().parse::<i64>().is_ok_and(|millis| (1..SHORTEST_SESSION).contains(&millis)) {
-                return refuse(
-                    name,
-                    value,
-                    "sessions would end before their first request: expected 0, or 1000 at least",
-                );
+        for (name, value) in all() {
+            let too_little =
+                |least| value.trim().parse::<i64>().is_ok_and(|given| (1..least).contains(&given));
+            if base_of(name) == MAX_REAUTH && too_little(SHORTEST_SESSION) {
+                let why = "sessions would end before their first request: expected 0, or 1000 at least";
+                return refuse(name, value, why);
+            }
+            if base_of(name) == LOGIN_MAX_BYTES && too_little(SMALLEST_LOGIN) {
+                return refuse(name, value, "no client could log in: expected 4096 at least");
             }
         }
         Ok(())

@@ -327,6 +327,12 @@ fn limits_with_which_nobody_could_come_in_are_not_altered_and_no_longer_in_effec
         assert_eq!(of_one, refused(Altered { cluster: overrides(all), ..Altered::default() }));
         of_one
     };
+    let zero = |name: &str| {
+        Err(format!(
+            "Invalid value org.apache.kafka.common.config.ConfigException: Invalid {name} 0 for configuration Invalid \
+             dynamic configuration"
+        ))
+    };
     let nobody = |name: &str| {
         Err(format!(
             "Invalid value 0 for configuration {name}: nobody could connect, not even to alter it again"
@@ -334,8 +340,12 @@ fn limits_with_which_nobody_could_come_in_are_not_altered_and_no_longer_in_effec
     };
     let needs_exceptions =
         format!("requirement failed: {PER_IP} can be set to zero only if {OF} property is set.");
-    assert_eq!(altered(&[(MOST, "0")]), nobody(MOST));
-    assert_eq!(altered(&[(OF_THE_ONLY_ONE, "0")]), nobody(OF_THE_ONLY_ONE));
+    assert_eq!(altered(&[(MOST, "0")]), zero(MOST));
+    assert_eq!(altered(&[(OF_THE_ONLY_ONE, "0")]), zero(MOST));
+    assert_eq!(altered(&[(MOST, "0"), (OF_THE_ONLY_ONE, "1")]), Ok(()));
+    let rate = "max.connection.creation.rate";
+    assert_eq!(altered(&[(rate, "0")]), zero(rate));
+    assert_eq!(altered(&[("listener.name.plaintext.max.connection.creation.rate", "0")]), zero(rate));
     assert_eq!(altered(&[("listener.name.other.max.connections", "0")]), Ok(()));
     assert_eq!(altered(&[(PER_IP, "0")]), Err(needs_exceptions.clone()));
     assert_eq!(altered(&[(PER_IP, "0"), (OF, "10.0.0.1:0,no.address:5")]), nobody(PER_IP));
@@ -343,6 +353,8 @@ fn limits_with_which_nobody_could_come_in_are_not_altered_and_no_longer_in_effec
     assert_eq!(altered(&[(MOST, "1"), (PER_IP, "1"), (OF, "10.0.0.1:0")]), Ok(()));
     let session = |millis| altered(&[("listener.name.plaintext.connections.max.reauth.ms", millis)]);
     assert!(session("1").unwrap_err().contains("sessions would end"), "no client can ask for anything");
+    let login = |bytes| altered(&[("listener.name.plaintext.sasl.server.max.receive.size", bytes)]);
+    assert!(login("4095").unwrap_err().contains("no client could log in") && login("4096").is_ok());
     assert!(session("999").is_err() && session("1000").is_ok() && session("0").is_ok());
 
     let stored =

@@ -145,6 +145,23 @@ mod tests {
         assert_eq!(get(&http, "/metrics").await.0, FINE);
     }
 
+    #[tokio::test]
+    async fn a_page_that_is_being_read_keeps_its_turn_and_its_connection() {
+        const LONG_PAGE: usize = 16 << 20;
+        let http = start_with(PATIENT, Arc::default()).await;
+        let metrics = |_| "m".repeat(LONG_PAGE);
+        http.serve(Sources { metrics: Box::new(metrics), ..sources(Vec::new()) });
+        let mut reader = TcpStream::connect(http.address()).await.unwrap();
+        reader.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        reader.read_exact(&mut [0]).await.unwrap();
+        assert_eq!(http.shared.scrapes.available_permits(), SCRAPES - 1);
+        let _silent = silent(&http).await;
+        assert_eq!(get(&http, "/livez").await.0, FINE);
+        let mut page = String::new();
+        reader.read_to_string(&mut page).await.unwrap();
+        assert!(page.len() > LONG_PAGE, "its connection is the oldest, and is not cut off");
+    }
+
     #[cfg(feature = "security")]
     mod with_tls {
         use tokio_rustls::TlsConnector;

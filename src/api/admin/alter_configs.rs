@@ -13,7 +13,7 @@ impl Handler for AlterConfigsRequest {
     const GAPS: &'static [&'static str] = &[
         "A resource named twice is INVALID_REQUEST; Kafka does not answer at all.",
         "Settings with which no super user could log in any more are not stored: POLICY_VIOLATION.",
-        "Limits that would keep out every client are INVALID_REQUEST: `max.connections=0`, `max.connections.per.ip=0` if all overrides are 0 too, and `connections.max.reauth.ms` from 1 to 999.",
+        "Limits that would keep out every client are INVALID_REQUEST: `max.connections.per.ip=0` if all overrides are 0 too, `connections.max.reauth.ms` from 1 to 999, and `sasl.server.max.receive.size` below 4096.",
     ];
 
     fn named(&self) -> usize {

@@ -14,7 +14,7 @@ impl Handler for IncrementalAlterConfigsRequest {
         "With `--brokers N`, the defaults of topics and groups are altered for all brokers or for the first one; in Kafka each leader uses its own.",
         "`listeners` and `listener.security.protocol.map` take effect at the start only: altering them is INVALID_REQUEST.",
         "Settings with which no super user could log in any more are not stored: POLICY_VIOLATION.",
-        "Limits that would keep out every client are INVALID_REQUEST: `max.connections=0`, `max.connections.per.ip=0` if all overrides are 0 too, and `connections.max.reauth.ms` from 1 to 999.",
+        "Limits that would keep out every client are INVALID_REQUEST: `max.connections.per.ip=0` if all overrides are 0 too, `connections.max.reauth.ms` from 1 to 999, and `sasl.server.max.receive.size` below 4096.",
         "Values that only plug-ins, tiered storage or several log directories could check are accepted.",
         "An unknown operation is INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR for some resources.",
         "Loggers are the parts of this broker. The names of Kafka's best-known loggers are aliases of the part that does the same work; other classes of Kafka do not exist.",

@@ -151,6 +151,7 @@ impl ProducerContext for Outcomes {
         let (error, record) = match result {
             Ok(_) => {
                 self.written.fetch_add(1, Ordering::SeqCst);
+                *self.retried.lock().ignoring_poison() = None;
                 return;
             }
             Err((error, record)) => (error, record),
@@ -173,7 +174,9 @@ fn error_of_attempt<'m>(facility: &str, message: &'m str) -> Option<&'m str> {
     match facility {
         "MSGSET" => {
             let (_, rest) = message.split_once("encountered error: ")?;
-            rest.split_once(" (actions ").map(|(error, _)| error)
+            rest.split_once(" (actions ")
+                .filter(|(_, actions)| actions.contains("Retry"))
+                .map(|(error, _)| error)
         }
         "GETPID" => {
             let failed = message.strip_suffix(": retrying")?;
