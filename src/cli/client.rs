@@ -284,14 +284,16 @@ impl Session {
     /// From now on the first Ctrl-C or SIGTERM ends the work at the next opportunity, and a second one
     /// ends it at once.
     fn listen_for_signals(&self) {
+        use tokio::signal::unix::{SignalKind, signal};
         let stopped = Arc::clone(&self.stopped);
+        // At once, and not when the task begins: a signal before that would be lost, or would end the program.
+        let _within = self.runtime.enter();
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return;
+        };
         self.runtime.spawn(async move {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
-                return;
-            };
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}

@@ -14,6 +14,7 @@ use jackdaw::protocol::messages::incremental_alter_configs_request::{
 use jackdaw::protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
 use jackdaw::time::Clock;
 
+use jackdaw::kernel::Scope;
 use jackdaw::types::NodeId;
 
 use crate::harness::{Client, Node, batch, batch_at, code};
@@ -424,5 +425,22 @@ async fn altered_settings_are_there_after_a_restart() {
             0 => drop(broker),
             _ => broker.stop().await,
         }
+    }
+}
+
+#[tokio::test]
+async fn a_stored_value_that_is_no_longer_valid_is_removed_and_holds_up_no_other_change() {
+    let node = Node::start().await;
+    let mut client = node.client().await;
+    for (scope, name) in [(Scope::DefaultBroker, ""), (Scope::Broker(NodeId(1)), "1")] {
+        let change = |value: Option<&str>| [("max.connections".to_owned(), value.map(str::to_owned))].into();
+        node.store.alter_settings(scope.clone(), change(Some("0"))).await.unwrap();
+        set(&mut client, BROKER, name, "log.retention.ms", "77").await;
+        let is_stored =
+            || node.store.settings().get(&scope).is_some_and(|own| own.contains_key("max.connections"));
+        assert!(is_stored(), "only ignored");
+        let removed = alter(&mut client, BROKER, name, &[("max.connections", DELETE, None)]).await;
+        assert_eq!(removed, (0, None));
+        assert!(!is_stored());
     }
 }

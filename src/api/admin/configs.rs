@@ -226,10 +226,11 @@ fn judge(asked: &AlterRequest, ctx: &Context) -> Result<(Target, Changes), Refus
             } else {
                 (Scope::Broker(this_broker(name, ctx)?), Resource::Broker)
             };
-            let own = match resource {
-                Resource::Cluster => settings.altered.cluster.clone(),
-                _ => stored(&scope)?,
+            let acting = match resource {
+                Resource::Cluster => &settings.altered.cluster,
+                _ => &settings.altered.broker,
             };
+            let own = asked.wish.own_of_broker(acting, stored(&scope)?);
             let changes = asked.wish.changes(resource, &own, &settings)?;
             Ok((Target::Other(scope), changes))
         }
@@ -291,6 +292,16 @@ impl Wish {
         };
         let changed = changed.iter().map(|(name, _, _)| name.as_str());
         changed.chain(replaced.iter().map(|(name, _)| name.as_str()))
+    }
+
+    /// The stored settings that the wish is about: those that act, and those that are ignored, because they are no longer
+    /// valid, only if the wish changes or removes them.
+    fn own_of_broker(&self, acting: &Overrides, mut stored: Overrides) -> Overrides {
+        let named: BTreeSet<&str> = self.names().collect();
+        let is_meant = |name: &str| named.contains(name) || matches!(self, Wish::Replace(_));
+        stored.retain(|name, _| is_meant(name));
+        stored.extend(acting.clone());
+        stored
     }
 
     /// Fails on duplicate names and on missing values.
