@@ -1,5 +1,5 @@
 //! The rules about values that are valid one by one but may not take effect together, or only within the
-//! limits of the broker. The check of a single value is in its [`Row`](super::row::Row).
+//! limits of the broker. The check of a single value is in its [`Row`].
 //!
 //! Each rule returns the refusal of a candidate that breaks it. The words are Kafka's.
 
