@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::Given;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 struct RunningServer {
     server: Server,
@@ -136,17 +137,19 @@ async fn a_port_that_is_taken_is_refused_by_name() {
     assert!(error.to_string().starts_with(&format!("cannot listen at localhost:{port}: ")), "{error}");
 }
 
+/// A new connection, which ends when it is served.
+async fn begin_asking(address: SocketAddr) -> JoinHandle<bool> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    tokio::spawn(async move { is_served(&mut stream).await })
+}
+
 #[tokio::test]
 async fn a_connection_too_many_waits_until_another_ends() {
     let running = start(&[("max.connections", "1")]).await.unwrap();
     let address = running.addresses()[0];
     let mut first = TcpStream::connect(address).await.unwrap();
     assert!(is_served(&mut first).await);
-    let second = TcpStream::connect(address).await.unwrap();
-    let mut second = tokio::spawn(async move {
-        let mut second = second;
-        is_served(&mut second).await
-    });
+    let mut second = begin_asking(address).await;
     tokio::task::yield_now().await;
     assert!(!second.is_finished());
     assert!(is_served(&mut first).await, "the first is served all the while");
@@ -165,11 +168,7 @@ async fn a_connection_too_many_of_a_listener_waits_and_those_of_another_are_serv
     let [a, b] = running.addresses()[..] else { panic!("one address for each listener") };
     let mut first = TcpStream::connect(a).await.unwrap();
     assert!(is_served(&mut first).await);
-    let second = TcpStream::connect(a).await.unwrap();
-    let mut second = tokio::spawn(async move {
-        let mut second = second;
-        is_served(&mut second).await
-    });
+    let mut second = begin_asking(a).await;
     for _ in 0..2 {
         assert!(is_served(&mut TcpStream::connect(b).await.unwrap()).await);
     }
