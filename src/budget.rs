@@ -164,7 +164,7 @@ impl Budget {
         Charge { budget: Arc::clone(self), bytes, is_small }
     }
 
-    /// For memory of `connection` that its peer may let wait.
+    /// Memory that `connection` holds until its peer sends or reads.
     pub fn awaited(self: &Arc<Budget>, connection: ConnectionId) -> AwaitedMemory {
         AwaitedMemory { budget: Arc::clone(self), connection, place: None }
     }
@@ -368,7 +368,7 @@ impl Charge {
         self.bytes
     }
 
-    /// For this memory while it is held at the wish of its peer.
+    /// Marks this memory as held until the peer of `connection` sends or reads.
     pub fn awaited(&self, connection: ConnectionId) -> AwaitedMemory {
         self.budget.awaited(connection)
     }

@@ -62,7 +62,7 @@ struct CommandLine {
 enum Command {
     /// Run the broker (the default command)
     #[command(
-        after_help = "Example:\n  jackdaw serve --data-dir /var/lib/jackdaw --listen :9092 --http 9080"
+        after_help = "Example:\n  jackdaw serve --data-dir /var/lib/jackdaw --listen :9092 --http 9644"
     )]
     Serve(serve::Options),
     /// Check that a broker answers: exits with 0 if it does, with 69 if not

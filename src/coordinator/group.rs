@@ -73,7 +73,7 @@ pub trait Rulebook {
     fn dismiss(&mut self);
 }
 
-/// What a kind of group did with a command.
+/// The result of a command in a kind of group.
 #[derive(Debug)]
 pub enum Flow {
     /// The command is decided.

@@ -58,7 +58,7 @@ pub struct TlsListener {
     pub failures: Failures,
 }
 
-/// What handshakes need, until it is replaced.
+/// The keys, certificates and rules of handshakes. It is replaced as a whole.
 pub struct LoadedTls {
     pub config: Arc<ServerConfig>,
     rules: PrincipalRules,

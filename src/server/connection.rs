@@ -62,10 +62,10 @@ pub(super) struct Connection<S> {
     input: Input,
     /// Decoded but not begun: requests in flight have to be answered first.
     next: Option<Request>,
-    /// The memory of `next` while it is behind a request that waits because its client wishes it, as a long poll does.
+    /// The newest request is a long poll, or waits for other members of its group.
+    is_long_poll: bool,
+    /// The memory of `next` while it is behind such a request.
     behind: Option<AwaitedMemory>,
-    /// The newest request waits because its client wishes it.
-    waits_at_will: bool,
     /// The newest request, until the ordered part of its work is done.
     beginning: Option<StartedRequest>,
     /// Responses that are not in the output yet, in order.
@@ -187,7 +187,7 @@ impl<S: Socket> Connection<S> {
             input: Input::new(id, Arc::clone(&shared.requests), shared.limits.max_request),
             next: None,
             behind: None,
-            waits_at_will: false,
+            is_long_poll: false,
             beginning: None,
             owed: VecDeque::new(),
             silent: Vec::new(),
@@ -272,7 +272,7 @@ impl<S: Socket> Connection<S> {
         let mut moved = false;
         if let Some(beginning) = &mut self.beginning {
             let reply = Pin::new(&mut beginning.reply).poll(context);
-            self.waits_at_will |= release_dropped(&self.info, &mut beginning.charge);
+            self.is_long_poll |= release_dropped(&self.info, &mut beginning.charge);
             if let Poll::Ready(reply) = reply
                 && let Some(StartedRequest { pending, charge, .. }) = self.beginning.take()
             {
@@ -460,7 +460,7 @@ impl<S: Socket> Connection<S> {
     fn await_turn_of(&mut self, next: &Request, context: &mut Context<'_>) {
         let Request::Serve { charge, .. } = next else { return };
         let waits = self.beginning.is_some() || !self.owed.is_empty();
-        if waits && self.waits_at_will && !self.wants_room {
+        if waits && self.is_long_poll && !self.wants_room {
             let behind = self.behind.get_or_insert_with(|| charge.awaited(self.id));
             behind.moved(0, charge.bytes(), context.waker());
             self.input.wait_behind(context);
@@ -511,7 +511,7 @@ impl<S: Socket> Connection<S> {
                     self.shared.api.serve(row, Arc::clone(&self.info), header, body);
                 charge.at_least(frame.saturating_add(decoded));
                 let begun = Pin::new(&mut reply).poll(context);
-                self.waits_at_will = release_dropped(&self.info, &mut charge);
+                self.is_long_poll = release_dropped(&self.info, &mut charge);
                 match begun {
                     Poll::Ready(reply) => self.owe(pending, reply, charge),
                     Poll::Pending => self.beginning = Some(StartedRequest { pending, reply, charge }),

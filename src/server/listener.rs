@@ -142,7 +142,7 @@ pub(super) async fn accept(socket: TcpListener, listener: Arc<Listener>, shared:
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                bear(&error).await;
+                back_off(&error).await;
                 continue;
             }
         };
@@ -227,7 +227,7 @@ fn note_panic(ended: Result<(), JoinError>) {
 
 /// Waits after a failed accept if the system lacks a resource; other errors say nothing about the next
 /// accept.
-async fn bear(error: &io::Error) {
+async fn back_off(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;

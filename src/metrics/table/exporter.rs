@@ -37,13 +37,13 @@ pub const FAMILIES: &[Family] = &[
     gauge("kafka_topic_partition_replicas", PARTITION, "Replicas of a partition.", |look, rows| {
         of_partitions(look, rows, |_, placement| placement.replicas.len())
     }),
-    gauge("kafka_topic_partition_in_sync_replica", PARTITION, "Replicas that are in step.", |look, rows| {
+    gauge("kafka_topic_partition_in_sync_replica", PARTITION, "Replicas that are in sync.", |look, rows| {
         of_partitions(look, rows, |_, placement| placement.isr.len())
     }),
     gauge(
         "kafka_topic_partition_under_replicated_partition",
         PARTITION,
-        "1 where not every replica of a partition is in step.",
+        "1 if not every replica of a partition is in sync.",
         |look, rows| of_partitions(look, rows, |_, placement| i64::from(is_under_replicated(placement))),
     ),
     gauge("kafka_consumergroup_members", GROUP, "Members of a group.", |look, rows| {

@@ -51,7 +51,7 @@ pub const FAMILIES: &[Family] = &[
         "kafka_network_requestmetrics_errors",
         &["request", "error"],
         "Error codes in answers, one for each topic, partition, group … that has one; NONE is not counted. \
-         What was refused with acks=0 counts under the code that it would have been told.",
+         A refused batch with acks=0 counts under the code that its answer would have had.",
         |look, rows| {
             for of in look.requests() {
                 for (code, count) in of.refused() {

@@ -18,7 +18,7 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_info",
         &["version", "cluster_id", "durability"],
-        "1: what this broker is, and when it acknowledges.",
+        "Always 1. The labels have the version, the cluster id and the durability.",
         |look, rows| {
             let services = &look.broker.first().services;
             let cluster = services.cluster.cluster_id.to_string();
@@ -29,10 +29,9 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_consumergroup_lag_seconds",
         GROUP_PARTITION,
-        "How long what a group has not read has been waiting: the time since the largest timestamp of the batch \
-         that holds the first record which the group has not committed (of the first batch there is, where that \
-         record was deleted); 0 where the group is at the end. Timestamps are the producers' own. There is no row \
-         where they left them out.",
+        "The age of the oldest record that a group has not committed, in seconds, by the largest timestamp of its batch \
+         (of the first batch there is, if that record was deleted). 0 if the group is at the end. Timestamps are \
+         the producers' own. There is no row if they left them out.",
         |look, rows| of_standings(look, rows, |standing| standing.lag_seconds),
     ),
     gauge(
@@ -140,7 +139,7 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_writable",
         &[],
-        "1 while writes have a prospect; 0 once the journal has failed, until a restart.",
+        "1 while the journal works, also on a full disk; 0 after it has failed, until a restart.",
         |look, rows| rows.gauge(&[], i64::from(look.store().is_writable())),
     ),
     gauge(
@@ -172,10 +171,13 @@ pub const FAMILIES: &[Family] = &[
         "Log lines that were dropped because earlier lines were not read, or because they could not be written.",
         |_, rows| rows.counter(&[], telemetry::dropped_lines()),
     ),
-    gauge("jackdaw_disk_bytes", &[], "What the volume of the data directory holds.", |look, rows| {
-        look.store().log_dir().space.map_or(Ok(()), |space| rows.gauge(&[], space.total))
-    }),
-    gauge("jackdaw_disk_free_bytes", &[], "What is free of it.", |look, rows| {
+    gauge(
+        "jackdaw_disk_bytes",
+        &[],
+        "The size of the volume with the data directory, in bytes.",
+        |look, rows| look.store().log_dir().space.map_or(Ok(()), |space| rows.gauge(&[], space.total)),
+    ),
+    gauge("jackdaw_disk_free_bytes", &[], "The free space of that volume, in bytes.", |look, rows| {
         look.store().log_dir().space.map_or(Ok(()), |space| rows.gauge(&[], space.free))
     }),
     gauge("jackdaw_connections", &[], "Connections of clients.", |look, rows| {
@@ -187,7 +189,7 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "jackdaw_connections_closed",
         &["reason"],
-        "Connections that ended, by who or what ended them. `too_large_before_login`: a request before the login was larger \
+        "Connections that ended, by the reason. `too_large_before_login`: a request before the login was larger \
          than sasl.server.max.receive.size.",
         |look, rows| {
             Reason::ALL.iter().try_for_each(|reason| {
@@ -258,15 +260,21 @@ pub const FAMILIES: &[Family] = &[
     gauge(
         "jackdaw_memory_bytes",
         &["budget"],
-        "Memory held for clients: requests that are not answered, answers that are not read, groups, idempotent producers, \
-         transactional ids.",
+        "Memory held for clients, in bytes: requests that are not answered (`small_requests` and `large_requests`), \
+         `answers` that are not read, `groups`, idempotent `producers`, transactional ids (`transactions`) and the \
+         metrics that clients push (`client_metrics`).",
         |look, rows| {
             look.budgets().into_iter().try_for_each(|(name, held, _)| rows.gauge(&[name.into()], held))
         },
     ),
-    gauge("jackdaw_memory_limit_bytes", &["budget"], "What may be held for clients.", |look, rows| {
-        look.budgets().into_iter().try_for_each(|(name, _, most)| rows.gauge(&[name.into()], most))
-    }),
+    gauge(
+        "jackdaw_memory_limit_bytes",
+        &["budget"],
+        "The limit of each budget of `jackdaw_memory_bytes`, in bytes.",
+        |look, rows| {
+            look.budgets().into_iter().try_for_each(|(name, _, most)| rows.gauge(&[name.into()], most))
+        },
+    ),
     counter(
         "jackdaw_throttled",
         &["quota"],

@@ -1,7 +1,7 @@
 //! The queue of appends and commands, and the one writer of a data directory. The writer is a role rather
 //! than a thread. A thread that submits work while the role is free takes it and runs rounds until the queue
 //! is empty. In `fsync` mode the sync and the rest of the round move to the sync thread, so no thread of the
-//! runtime ever waits for a disk.
+//! runtime waits for a sync.
 //!
 //! A round: take the queued work → apply → write → sync → publish, answer. Work that arrives meanwhile is the
 //! next round; there is no timer.

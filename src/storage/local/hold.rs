@@ -162,7 +162,7 @@ pub(super) struct Hold {
     _topics: Lock,
 }
 
-/// What became of a hold.
+/// Whether a hold still protects its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Nothing was removed since it was taken.
