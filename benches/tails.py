@@ -44,16 +44,16 @@ def beside_a_backfill(bench):
     """The 99th percentile at 1,000 messages a second, with and without a repeated cold read of 4 GB."""
     count = OLD // (40 if bench.quick else 1)
     seconds = 3 if bench.quick else 20
-    found = {}
     arms = {"jackdaw": lambda: servers.jackdaw("os"), "null": servers.null}
     if bench.kafka:
         arms["kafka"] = servers.kafka
-    for name, make in arms.items():
-        alone, beside = [], []
-        for pair in range(bench.pairs):
+    found = {name: ([], []) for name in arms}
+    for pair in range(bench.pairs):
+        for name in list(arms)[::-1 if pair % 2 else 1]:
+            alone, beside = found[name]
             bench.prepare()
             folder = bench.folder("row-9", f"backfill-{pair}-{name}")
-            with make() as server:
+            with arms[name]() as server:
                 server.start()
                 servers.load(server, "-P", "-p", 0, "-s", 1000, "-c", count, "-a", 1, "-X", "linger.ms=5", topic="old")
                 # A consumer does not create the topic of the measured messages.
@@ -63,7 +63,6 @@ def beside_a_backfill(bench):
                 with backfill(server, count):
                     beside.append(percentile(servers.fixed_rate(server, folder, seconds)[1], 99))
             bench.keep(9, {"pair": pair, "arm": name, "alone": alone[-1], "beside": beside[-1]})
-        found[name] = alone, beside
     noisy = bench.noisy
     for name, (alone, beside) in found.items():
         bench.noisy = noisy
@@ -81,7 +80,7 @@ class backfill:
 
     def __init__(self, server, count):
         read = " ".join(map(str, servers.generator(server, "-C", "-p", 0, "-o", "beginning", "-c", count, "-q", topic="old")))
-        files = f"$(find {server.folder} -path '*/old-0/*.log')"
+        files = f"$(find {server.folder} -path '*/old-0*' -type f -size +1M)"
         drop = f"for file in {files}; do sync -d $file; dd if=$file iflag=nocache count=0 status=none; done"
         self.script = f"while {drop}; do {read} > /dev/null 2>&1; done"
 
