@@ -81,7 +81,7 @@ pub use group::GroupSettings;
 pub use ignored::{invalid_of_client_metrics, invalid_of_group};
 pub use initial_topics::{INITIAL_TOPICS, InitialTopic};
 pub use listener::{Listener, SecurityProtocol, listeners_at, with_host};
-pub use listing::{is_sensitive, listing};
+pub use listing::{listing, may_be_secret};
 pub use load::listeners_of;
 pub use logins::{Logins, is_about_who_logs_in};
 pub use mechanism::Mechanism;

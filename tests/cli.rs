@@ -518,7 +518,8 @@ fn print_config_shows_every_value_with_its_source_and_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (file, data) = (dir.path().join("server.properties"), dir.path().join("data"));
     let settings = "num.partitions=1\nmessage.max.bytes=1\nlog.retention.hours=2\nssl.key.password=hush\n\
-                    my.plugin.secret=hush\nnum.partition=3\n";
+                    my.plugin.secret=hush\nssl.key.pasword=hush\nclient.passwords=hush\nnum.partition=3\n\
+                    sasl.oauthbearer.jwks.endpoint.url=https://user:hush@localhost/keys?key=hush\n";
     fs::write(&file, format!("{settings}log.dir={}\n", data.display())).unwrap();
     let mut command = jackdaw(&["--config", text(&file), "--print-config", "--set", "message.max.bytes=3"]);
     let environment =

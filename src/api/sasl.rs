@@ -21,6 +21,7 @@ use crate::protocol::messages::SaslAuthenticateRequest;
 use crate::protocol::{Request, Writer};
 use crate::security::principal::Principal;
 use crate::security::sasl::{self, Exchange, Facts, LoginFailure, LoginFault, Mechanism, Step};
+use crate::telemetry::Shown;
 use crate::time;
 use crate::types::{IgnorePoison, ScramHash};
 pub use counts::LoginCounts;
@@ -131,6 +132,11 @@ impl Context {
         let advice = match mechanism {
             Mechanism::Plain | Mechanism::Scram(_) => "check user and password of the client",
             Mechanism::OauthBearer => "check the token of the client, and the settings sasl.oauthbearer.*",
+        };
+        // The client chooses the name of the other user, and its length.
+        let why = match fault {
+            LoginFault::OtherUser => Shown(why).to_string(),
+            _ => why.to_owned(),
         };
         warn!(peer = %self.connection.peer, listener, %mechanism, why, "a login failed: {advice}");
     }

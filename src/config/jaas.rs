@@ -5,7 +5,8 @@
 //! KafkaServer { org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="secret"; };
 //! ```
 //!
-//! Errors name classes and options, but never values: these are passwords.
+//! Errors name classes, but neither options nor values: these are passwords, and a quote too many makes a name of a part of
+//! one.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -30,7 +31,7 @@ pub fn of_setting(text: &str) -> Result<LoginModule, String> {
     let mut tokens = Tokens::new(text, Syntax::Setting);
     let mut modules = Vec::new();
     while let Some(class) = tokens.next()? {
-        modules.push(module(class, &mut tokens)?);
+        modules.push(module(class, modules.len() + 1, &mut tokens)?);
     }
     match <[LoginModule; 1]>::try_from(modules) {
         Ok([module]) => Ok(module),
@@ -49,7 +50,7 @@ pub fn of_file(text: &str) -> Result<BTreeMap<String, Vec<LoginModule>>, String>
         loop {
             match tokens.next()? {
                 Some(Token::Mark('}')) => break,
-                Some(class) => modules.push(module(class, &mut tokens)?),
+                Some(class) => modules.push(module(class, modules.len() + 1, &mut tokens)?),
                 None => return Err(format!("the context {name} has no end")),
             }
         }
@@ -61,13 +62,14 @@ pub fn of_file(text: &str) -> Result<BTreeMap<String, Vec<LoginModule>>, String>
     Ok(contexts)
 }
 
-/// The rest of a login module, after its class.
-fn module(class: Token, tokens: &mut Tokens<'_>) -> Result<LoginModule, String> {
+/// The rest of the nth login module, after its class. A word in the wrong place is not named in the error: it can be a part of
+/// a password.
+fn module(class: Token, nth: usize, tokens: &mut Tokens<'_>) -> Result<LoginModule, String> {
     const FLAGS: [&str; 4] = ["required", "requisite", "sufficient", "optional"];
     let class = class.word().ok_or("expected the class of a login module")?;
     let flag = tokens.next()?.and_then(Token::word).unwrap_or_default().to_ascii_lowercase();
     if !FLAGS.contains(&flag.as_str()) {
-        return Err(format!("expected one of {} after {class}", FLAGS.join(", ")));
+        return Err(format!("expected one of {} after the class of login module {nth}", FLAGS.join(", ")));
     }
     let mut options = BTreeMap::new();
     loop {
@@ -80,7 +82,8 @@ fn module(class: Token, tokens: &mut Tokens<'_>) -> Result<LoginModule, String> 
         let is_set = tokens.next()? == Some(Token::Mark('='));
         let value = if is_set { tokens.next()?.and_then(Token::word) } else { None };
         let value = value.ok_or_else(|| {
-            format!("the option {name} of {class} has no value; values other than plain words need quotes")
+            let at = options.len() + 1;
+            format!("option {at} of {class} has no value; values other than plain words need quotes")
         })?;
         options.insert(name, Secret::new(value));
     }
@@ -247,19 +250,27 @@ mod tests {
         for (text, why) in [
             ("", "expected one login module, got 0"),
             ("M required; N required;", "expected one login module, got 2"),
-            ("M", "expected one of required, requisite, sufficient, optional after M"),
+            (
+                "M",
+                "expected one of required, requisite, sufficient, optional after the class of login module 1",
+            ),
             (
                 "M perhaps user_a=\"geheim\";",
-                "expected one of required, requisite, sufficient, optional after M",
+                "expected one of required, requisite, sufficient, optional after the class of login module 1",
             ),
             ("M required user_a=\"geheim\"", "the options of M do not end with a semicolon"),
             (
                 "M required user_a \"geheim\";",
-                "the option user_a of M has no value; values other than plain words need quotes",
+                "option 1 of M has no value; values other than plain words need quotes",
+            ),
+            ("M required user_a=;", "option 1 of M has no value; values other than plain words need quotes"),
+            (
+                "M required user_a=\"pa\"geheim word\";",
+                "option 2 of M has no value; values other than plain words need quotes",
             ),
             (
-                "M required user_a=;",
-                "the option user_a of M has no value; values other than plain words need quotes",
+                "M required user_a=pa;geheim;",
+                "expected one of required, requisite, sufficient, optional after the class of login module 2",
             ),
             ("M required user_a=\"geheim", "a text in quotes has no end"),
             ("M required user_a=\"geheim\\", "a text in quotes ends with a backslash"),

@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 
+use super::prefix::base_of;
 use super::row::Row;
+use super::unknown::UnknownName;
+use super::value::Kind;
 use super::{BrokerSettings, Meant, broker};
-use crate::types::HIDDEN;
+use crate::types::{HIDDEN, shown_url};
 
 /// One line per setting, ordered by name: `name=value  (source)`. Those of single listeners and unknown ones come last.
 pub fn listing(settings: &BrokerSettings) -> String {
@@ -45,13 +48,14 @@ pub fn listing(settings: &BrokerSettings) -> String {
 }
 
 fn line(page: &mut String, name: &str, value: &str, source: &str) {
+    let value = if name.ends_with(".url") { shown_url(value) } else { value.to_owned() };
     // Each setting is on one line, whatever the file contains.
     let value: String = value.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     let _ = writeln!(page, "{name}={value}  ({source})");
 }
 
 fn is_hidden(name: &str, settings: &BrokerSettings) -> bool {
-    is_sensitive(name) || settings.given.written(name).is_some_and(|written| written.is_provided)
+    may_be_secret(name) || settings.given.written(name).is_some_and(|written| written.is_provided)
 }
 
 fn shown(row: &Row, settings: &BrokerSettings) -> Option<String> {
@@ -70,19 +74,13 @@ fn source(row: &Row, settings: &BrokerSettings) -> String {
     }
 }
 
-/// Whether a setting is a password or a key, also for unknown names.
-pub fn is_sensitive(name: &str) -> bool {
-    const ENDINGS: &[&str] = &[
-        "password",
-        "passphrase",
-        "secret",
-        "secret.key",
-        "jaas.config",
-        "keystore.key",
-        "certificate.chain",
-        "truststore.certificates",
-        "credentials",
-        "token",
-    ];
-    ENDINGS.iter().any(|ending| name.ends_with(ending))
+/// Whether a setting of a broker is a password or a key. An unknown one can be, unless its name looks like that of a setting
+/// that is none.
+pub fn may_be_secret(name: &str) -> bool {
+    let name = base_of(name);
+    let row = broker::row(name).or_else(|| match UnknownName(name).meant() {
+        Meant::Known(known) => broker::row(known),
+        Meant::ZooKeeper | Meant::OtherVendor | Meant::Nothing => None,
+    });
+    row.is_none_or(|row| row.kind == Kind::Password)
 }

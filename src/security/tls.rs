@@ -29,7 +29,7 @@ pub use failure::{Failure, Failures};
 pub use outgoing::OutgoingTls;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
-use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
+use rustls::server::{ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 
@@ -291,11 +291,16 @@ impl LoadedTls {
             .map_err(|why| settings.principal_rules.refuse(settings.principal_rules.value.as_str(), why))?;
         let users = users_of(trusted.as_deref().unwrap_or_default(), &rules);
         let clients = client_verifier(settings, trusted, &provider)?;
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map_err(|error| names.refuse(names.value.join(","), error.to_string()))?
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(Identities(keys)));
+        if settings.client_auth.value != ClientAuth::None {
+            // The certificate of a client is verified in full handshakes only. A client that resumed its session would
+            // be accepted after its certificate has expired.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
         Ok(LoadedTls { config: Arc::new(config), rules, own, expiries, left_out, users })
     }
 

@@ -409,6 +409,7 @@ impl<S: Socket> Connection<S> {
         self.wants_room = false;
         // A request that was read before the client was held back is served: it would hold its memory for as long.
         while self.end.is_none() && !self.turn_is_over() && (self.next.is_some() || !self.is_muted()) {
+            let has_waited = self.next.is_some();
             // The next request is read even if none may be begun, because this is how the end of the
             // stream is noticed.
             if self.next.is_none() {
@@ -430,6 +431,10 @@ impl<S: Socket> Connection<S> {
                 break;
             }
             self.has_its_turn();
+            if has_waited && let Some(end) = self.is_too_late(&next) {
+                self.end = Some(end);
+                return true;
+            }
             self.begin(next, context);
             self.turn.requests += 1;
             moved = true;
@@ -441,6 +446,13 @@ impl<S: Socket> Connection<S> {
     fn may_read_ahead(&self) -> bool {
         let is_free = self.beginning.is_none() && self.owed.is_empty();
         is_free || self.shared.api.is_logged_in(&self.info.session)
+    }
+
+    /// A request that waited behind others is not served if the session has ended meanwhile.
+    fn is_too_late(&self, next: &Request) -> Option<End> {
+        let Request::Serve { row, header, .. } = next else { return None };
+        let is_served = row.before_login || self.shared.api.is_logged_in(&self.info.session);
+        (!is_served).then_some(End::NeedsLogin { key: row.key, version: header.api_version })
     }
 
     fn may_begin(&mut self, next: &Request, context: &mut Context<'_>) -> bool {

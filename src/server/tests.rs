@@ -118,6 +118,13 @@ fn scripted(mut call: Call) -> BegunRequest<Later<Reply<Answer>>> {
                 logged_in.expect("the same principal each time");
                 Reply::Now(answer)
             }
+            "session-ends" => {
+                gate.passed().await;
+                let session = &call.context.connection.session;
+                let same = session.principal().expect("it is logged in").clone();
+                session.log_in(same, Some(Duration::ZERO)).expect("the same principal");
+                Reply::Now(answer)
+            }
             "who" => {
                 let principal = call.context.connection.session.principal().expect("it is known");
                 let frame = [&[0; 4], principal.to_string().as_bytes()].concat();

@@ -188,7 +188,9 @@ fn a_dump_hides_passwords_and_keys() {
     let fs = SimFs::new(1);
     let store = filled(&fs);
     let jaas = "listener.name.outside.plain.sasl.jaas.config".to_owned();
-    let changes = BTreeMap::from([(jaas.clone(), Some("geheim".to_owned()))]);
+    let changes = [(&*jaas, "geheim"), ("my.plugin.passwords", "geheim"), ("num.partitions", "77")];
+    let changes =
+        changes.into_iter().map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).collect();
     now(store.alter_settings(Scope::DefaultBroker, changes)).unwrap();
     let secret = Secret::new("geheim");
     let credential = ScramCredential {
@@ -216,7 +218,8 @@ fn a_dump_hides_passwords_and_keys() {
     assert!(journal.contains(&jaas) && journal.contains("alice"), "{journal}");
     // Neither as text nor as a list of bytes.
     assert!(!journal.contains("geheim") && !journal.contains("103, 101, 104"), "{journal}");
-    assert_eq!(journal.matches("[hidden]").count(), 4 + 7, "{journal}");
+    assert!(journal.contains("77"), "no secret: {journal}");
+    assert_eq!(journal.matches("[hidden]").count(), 4 + 8, "{journal}");
 }
 
 #[test]

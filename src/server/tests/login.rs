@@ -63,6 +63,18 @@ async fn a_request_behind_the_login_is_served_when_the_login_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_waits_until_the_session_has_ended_is_not_served() {
+    let (first, behind) = (Gate::new(), Gate::new());
+    let mut client = Stage::new().connect();
+    client.send(&[ask(ORDINARY, 1, "session-ends", &first), ask(ORDINARY, 2, "now", &behind)].concat()).await;
+    settle().await;
+    first.open();
+    assert_eq!(client.correlations().await, [1]);
+    assert_eq!(client.end().await, End::NeedsLogin { key: ORDINARY, version: 0 });
+    assert_eq!(behind.begun(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_thing_that_is_kept_for_a_connection_ends_with_it() {
     let gate = Gate::new();
     let mut client = Stage::new().connect();

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -129,8 +129,12 @@ impl RunningServer {
     }
 
     async fn connect(&self, identity: Option<&Identity>) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_as(self.client(identity)).await
+    }
+
+    async fn connect_as(&self, client: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(self.client(identity)).connect(name, self.connect_plain().await).await
+        TlsConnector::from(client).connect(name, self.connect_plain().await).await
     }
 
     /// The number of failed handshakes, once there is one.
@@ -181,6 +185,29 @@ async fn the_certificate_of_a_client_is_its_identity() {
         let alice = running.authority.issue(named("alice"));
         let mut stream = running.connect(Some(&alice)).await.unwrap();
         assert_eq!(principal(&mut stream).await.unwrap(), expected, "{auth} {rules}");
+    }
+}
+
+/// A session that is resumed has the certificate of the first handshake, which can have expired since.
+#[tokio::test]
+async fn the_certificate_of_a_client_is_verified_in_each_handshake() {
+    for (auth, second) in [
+        ("none", HandshakeKind::Resumed),
+        ("requested", HandshakeKind::Full),
+        ("required", HandshakeKind::Full),
+    ] {
+        for protocol in ["TLSv1.2", "TLSv1.3"] {
+            let running = start(&[("ssl.client.auth", auth), ("ssl.enabled.protocols", protocol)]).await;
+            let client = running.client(Some(&running.authority.issue(named("alice"))));
+            let mut kinds = Vec::new();
+            for _ in 0..2 {
+                let mut stream = running.connect_as(Arc::clone(&client)).await.unwrap();
+                // A client of TLS 1.3 gets the means to resume with the first answer.
+                principal(&mut stream).await.unwrap();
+                kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+            }
+            assert_eq!(kinds, [HandshakeKind::Full, second], "{auth} {protocol}");
+        }
     }
 }
 

@@ -19,8 +19,8 @@ pub use super::recovery::Account;
 use super::recovery::{EndedInSegment, Recovered};
 use super::segment::{self, End, Expected, FoundBatch, walk_file};
 use super::snapshot;
-use crate::config::is_sensitive;
-use crate::kernel::{self, AbortedList, Command, ExtentId, Levels, Shard, entry};
+use crate::config::may_be_secret;
+use crate::kernel::{self, AbortedList, Command, ExtentId, Levels, Scope, Shard, entry};
 use crate::record::{self, Marker};
 use crate::storage::OpenError;
 use crate::types::{AbortedTransaction, HIDDEN, TopicId, TopicPartition};
@@ -467,10 +467,14 @@ fn dump_segment(fs: &dyn Fs, path: &Path, deep: bool, out: &mut dyn Write) -> io
 
 /// The command for a reader: settings that may be secrets are hidden, as credentials are by themselves.
 fn without_secrets(command: &Command) -> Cow<'_, Command> {
-    let Command::AlterSettings { scope, changes } = command else { return Cow::Borrowed(command) };
+    let Command::AlterSettings { scope: scope @ (Scope::DefaultBroker | Scope::Broker(_)), changes } =
+        command
+    else {
+        return Cow::Borrowed(command);
+    };
     let shown = |(name, value): (&String, &Option<String>)| {
         let shown =
-            value.as_ref().map(|value| if is_sensitive(name) { HIDDEN.to_owned() } else { value.clone() });
+            value.as_ref().map(|value| if may_be_secret(name) { HIDDEN.to_owned() } else { value.clone() });
         (name.clone(), shown)
     };
     let changes = changes.iter().map(shown).collect();
