@@ -92,9 +92,14 @@ pub fn unreasoned(found: &[Found], allowed: &[Difference], version: Option<i16>)
     wrong
 }
 
-/// A difference that no request shows.
+/// Differences that no request shows.
 const TLS: &str = "With `ssl.client.auth=required`, a client without a certificate gets the alert \
-                   `certificate_required` (116) of TLS 1.3, with TLS 1.2 too; Kafka sends `bad_certificate` (42).";
+                   `certificate_required` (116) of TLS 1.3, with TLS 1.2 too; Kafka sends `bad_certificate` (42).\n\n\
+                   A client that has a certificate cannot resume a TLS session: it does a whole handshake each time, \
+                   so that an expired certificate does not get in. Kafka lets it resume for a day.\n\n\
+                   In `ssl.principal.mapping.rules`, `\\w`, `\\d`, `\\s`, `\\b` and `(?i)` include letters beyond ASCII; in \
+                   Java they do not. A pattern such as `.*` replaces the whole name once; Java's `replaceAll` also \
+                   replaces the empty rest behind it, so that the replacement is there twice.";
 
 /// `docs/differences.md`
 pub fn page(scripts: &[Script], count: &str) -> String {
