@@ -160,8 +160,10 @@ impl Broker {
     /// Applies all settings that can change while the broker runs. Logs the changes, the settings
     /// that need a restart, and errors.
     pub async fn reload(&self, mut written: Given) {
+        // Before the certificates are read, so that none of them replaces a newer one.
+        let turn = self.virtual_brokers.turn_to_reload().await;
         let certificates = self.read_certificates(&mut written).await;
-        self.virtual_brokers.reload(&written).await;
+        self.virtual_brokers.reload(&written);
         for (listener, replacement) in certificates {
             replacement.install();
             info!(listener, "keys and certificates were read again; new connections get them");
@@ -179,6 +181,7 @@ impl Broker {
                 "cannot reload the settings: this is a bug of the broker; restart it to apply them"
             );
         };
+        drop(turn);
         for Difference { name, from, to, is_altered } in &changed {
             let [from, to] = [from, to].map(|value| value.as_deref().unwrap_or("its default"));
             if *is_altered {

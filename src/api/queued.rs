@@ -2,7 +2,10 @@
 //! share a sync. Each succeeds or fails on its own.
 
 use std::future::{Future, ready};
+use std::panic::resume_unwind;
 use std::time::Duration;
+
+use tokio::task::spawn;
 
 use super::Later;
 use super::error::{ErrorCode, Refusal};
@@ -27,6 +30,20 @@ pub fn done<T: Send + 'static>(outcome: T) -> QueuedChange<T> {
 /// Waits for all changes, in their order.
 pub async fn outcomes<K, T>(queued: Vec<(K, QueuedChange<T>)>) -> Vec<(K, Result<T, Refusal>)> {
     wait(queued, None).await
+}
+
+/// Waits for queued changes, also if the client goes away meanwhile: they happen all the same, so the work that follows them
+/// has to be done. The turn is given back afterwards.
+pub async fn to_the_end<T: Send + 'static>(
+    changes: impl Future<Output = T> + Send + 'static,
+    turn: impl Send + 'static,
+) -> T {
+    let ended = spawn(async move {
+        let outcome = changes.await;
+        drop(turn);
+        outcome
+    });
+    ended.await.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
 }
 
 /// The time that a request gives its changes.

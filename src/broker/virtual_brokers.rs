@@ -79,9 +79,14 @@ impl VirtualBrokers {
         self.state().all.iter().map(after).collect()
     }
 
-    /// Reloads their settings.
-    pub async fn reload(&self, written: &Given) {
-        let _turn = self.turn.lock().await;
+    /// The turn to reload the settings, when none of them is being stopped or started, and no request changes how clients
+    /// log in.
+    pub async fn turn_to_reload(&self) -> impl Send {
+        (self.turn.lock().await, self.common.services.turn_to_change_logins().await)
+    }
+
+    /// Reloads their settings. The caller has the [turn](VirtualBrokers::turn_to_reload).
+    pub fn reload(&self, written: &Given) {
         let mut state = self.state();
         state.all.iter_mut().for_each(|one| one.reload(written));
         self.common.services.reload(written);
@@ -160,17 +165,26 @@ mod tests {
     use std::pin::pin;
     use std::task::Poll;
 
+    #[cfg(feature = "security")]
+    use tokio::io::AsyncReadExt;
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpStream;
     use tokio::task::yield_now;
 
     use super::*;
     use crate::broker::Broker;
     use crate::hooks::Method;
+    use crate::protocol::messages::IncrementalAlterConfigsRequest;
+    use crate::protocol::messages::incremental_alter_configs_request::{
+        AlterConfigsResource, AlterableConfig,
+    };
+    use crate::protocol::{Message, Request, RequestHeader, Writer};
     use crate::time;
 
     const LIMIT: Duration = Duration::from_secs(60);
     const FIRST: NodeId = NodeId(1);
     const SECOND: NodeId = NodeId(2);
+    const KEYSTORE: &str = "listener.name.ssl.ssl.keystore.location";
 
     async fn two() -> Broker {
         let builder = Broker::builder().ephemeral().brokers(2).test_hooks();
@@ -179,6 +193,32 @@ mod tests {
 
     fn addresses(broker: &Broker) -> Vec<SocketAddr> {
         broker.brokers().map(|(_, address)| address.parse().unwrap()).collect()
+    }
+
+    #[cfg(feature = "security")]
+    fn store(file: &str) -> String {
+        format!("{}/tests/tls/{file}", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    /// A client that asks the broker to set the key store of its listener SSL. The answer comes later.
+    async fn set_keystore(address: SocketAddr, id: NodeId, keystore: String) -> TcpStream {
+        let change =
+            AlterableConfig { name: KEYSTORE.to_owned(), config_operation: 0, value: Some(keystore) };
+        let of_broker =
+            AlterConfigsResource { resource_type: 4, resource_name: id.to_string(), configs: vec![change] };
+        let request = IncrementalAlterConfigsRequest { resources: vec![of_broker], validate_only: false };
+        let header = RequestHeader {
+            api_key: IncrementalAlterConfigsRequest::KEY,
+            api_version: 1,
+            correlation_id: 1,
+            client_id: None,
+        };
+        let mut out = Writer::new();
+        header.write(&mut out).unwrap();
+        request.encode(&mut out, 1).unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(&out.into_request().unwrap()).await.unwrap();
+        client
     }
 
     /// Lets the future begin, and leaves it where it waits first.
@@ -235,5 +275,32 @@ mod tests {
         let ((), started) = tokio::join!(stop, both_end);
         assert!(matches!(started, Err(VirtualBrokerError::Closing)), "{started:?}");
         closes(second).await;
+    }
+
+    #[cfg(feature = "security")]
+    #[tokio::test]
+    async fn a_reload_that_waits_for_its_turn_does_not_bring_back_an_older_certificate() {
+        let (mut given, older) = (Given::default(), store("server.jks"));
+        for (name, value) in [
+            ("listeners", "PLAINTEXT://127.0.0.1:0,SSL://127.0.0.1:0"),
+            ("ssl.keystore.location", older.as_str()),
+            ("ssl.keystore.password", "changeit"),
+            ("ssl.allow.dn.changes", "true"),
+            ("ssl.allow.san.changes", "true"),
+        ] {
+            given.set(name, value);
+        }
+        let broker = Broker::builder().ephemeral().set_all(given.clone()).start().await.unwrap();
+        let all = &broker.virtual_brokers;
+        let turn = all.turn.lock().await;
+        let mut reload = pin!(broker.reload(given));
+        begin(reload.as_mut()).await;
+        let mut client = set_keystore(addresses(&broker)[0], FIRST, store("jdk17.p12")).await;
+        client.read_exact(&mut [0; 4]).await.unwrap();
+        drop(turn);
+        reload.await;
+        let (tls, _) = all.state().all[0].tls(&all.common);
+        let subject = &tls.expiries()[0].1.subject;
+        assert!(subject.contains("jdk17"), "{subject}");
     }
 }

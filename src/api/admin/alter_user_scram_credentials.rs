@@ -6,7 +6,7 @@ use std::future::ready;
 
 use crate::api::context::{Cluster, Context};
 use crate::api::error::{ErrorCode, Refusal};
-use crate::api::{Handler, Later, Reply};
+use crate::api::{Handler, Later, Reply, queued};
 use crate::kernel::CredentialChange;
 use crate::protocol::messages::{
     AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, AlterUserScramCredentialsResult,
@@ -35,8 +35,8 @@ impl Handler for AlterUserScramCredentialsRequest {
             return Reply::Later(begin(self, &ctx));
         }
         Reply::later(async move {
-            let _turn = ctx.turn_to_close_a_way_in().await;
-            begin(self, &ctx).await
+            let turn = ctx.services.turn_to_change_logins().await;
+            queued::to_the_end(begin(self, &ctx), turn).await
         })
     }
 }

@@ -4,6 +4,8 @@
 //! own.
 
 pub mod loggers;
+#[cfg(all(test, feature = "security"))]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -64,12 +66,9 @@ pub async fn alter(asked: Vec<AlterRequest>, validate_only: bool, ctx: &Context)
     for one in &asked {
         *times.entry((one.kind, &one.name)).or_default() += 1;
     }
-    #[cfg(feature = "security")]
-    let _turn = {
-        let has_the_right = || ctx.quietly().cluster(Operation::AlterConfigs).is_ok();
-        let needs_it = asked.iter().any(AlterRequest::may_close_a_way_in) && has_the_right();
-        if needs_it { Some(ctx.turn_to_close_a_way_in().await) } else { None }
-    };
+    let has_the_right = || ctx.quietly().cluster(Operation::AlterConfigs).is_ok();
+    let needs_turn = asked.iter().any(AlterRequest::may_change_logins) && has_the_right();
+    let turn = if needs_turn { Some(ctx.services.turn_to_change_logins().await) } else { None };
     let mut queued = Vec::with_capacity(asked.len());
     for one in &asked {
         let change = match times.get(&(one.kind, one.name.as_str())) {
@@ -78,7 +77,8 @@ pub async fn alter(asked: Vec<AlterRequest>, validate_only: bool, ctx: &Context)
         };
         queued.push(((one.kind, one.name.clone()), change));
     }
-    let outcomes = queued::outcomes(queued).await.into_iter().map(|((kind, name), altered)| {
+    let outcomes = queued::to_the_end(queued::outcomes(queued), turn).await;
+    let outcomes = outcomes.into_iter().map(|((kind, name), altered)| {
         let refusal = altered.err().unwrap_or_else(|| ErrorCode::None.into());
         AlterOutcome { kind, name, error_code: refusal.code.code(), error_message: refusal.message }
     });
@@ -271,10 +271,9 @@ fn unknown_resource(kind: i8) -> Refusal {
     invalid_request(format!("Unknown resource type {kind}"))
 }
 
-#[cfg(feature = "security")]
 impl AlterRequest {
     /// Whether it could change who logs in at a listener.
-    fn may_close_a_way_in(&self) -> bool {
+    fn may_change_logins(&self) -> bool {
         let is_concerned = match &self.wish {
             Wish::Alter(_) => self.wish.names().any(config::is_about_who_logs_in),
             // It removes the settings that it does not name.

@@ -1,9 +1,6 @@
 //! The SCRAM credentials of users: to log in, and to administer them.
 
 use std::future::Future;
-use std::sync::Arc;
-
-use tokio::sync::OwnedMutexGuard;
 
 use super::{Cluster, Context, Services};
 use crate::config::BrokerSettings;
@@ -21,12 +18,6 @@ impl Context {
 
     pub fn is_super_user(&self, user: &str) -> bool {
         way_in::is_super_user(&self.services.settings(), user)
-    }
-
-    /// The turn to delete credentials of super users, or to change the settings of their logins. Only one request has
-    /// it, so that two of them cannot each leave the last way in to the other.
-    pub async fn turn_to_close_a_way_in(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.services.super_users).lock_owned().await
     }
 
     /// Whether a super user can log in now, and none could with these settings and certificates.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
 use super::acls::StandardAuthorizer;
 use crate::api::client_metrics::ClientMetrics;
 use crate::api::connection::ConnectionInfo;
@@ -56,9 +58,8 @@ pub struct Services {
     /// The keys that verify the tokens of clients.
     #[cfg(feature = "security")]
     pub token_keys: Arc<TokenKeys>,
-    /// Held by a request that could lock out super users, until its changes have happened.
-    #[cfg(feature = "security")]
-    pub(super) super_users: Arc<tokio::sync::Mutex<()>>,
+    /// See [`Services::turn_to_change_logins`].
+    logins_turn: Arc<Mutex<()>>,
     /// The rules of a test; `None` without `jackdaw.test.hooks`.
     pub faults: Option<Arc<Faults>>,
     /// Long polls end early when the broker stops.
@@ -111,8 +112,7 @@ impl Services {
             logins: Arc::default(),
             #[cfg(feature = "security")]
             token_keys: Arc::default(),
-            #[cfg(feature = "security")]
-            super_users: Arc::default(),
+            logins_turn: Arc::default(),
             faults: settings.test_hooks.then(Arc::default),
             live: LiveSettings::new(Arc::clone(&settings), settings.node_id),
             authorizer,
@@ -160,6 +160,13 @@ impl Services {
     /// The broker's current settings. Do not keep them longer than for one request.
     pub fn settings(&self) -> Arc<BrokerSettings> {
         self.live.at(&self.store.settings())
+    }
+
+    /// The turn to delete credentials of super users, or to change the settings and certificates of logins. Only one
+    /// request or reload has it, until its changes have happened. So two requests cannot each leave the last way in to the
+    /// other, and none installs a certificate that was read before a newer one was installed.
+    pub async fn turn_to_change_logins(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.logins_turn).lock_owned().await
     }
 
     /// Prolongs the sessions of the members that use a connection.
@@ -210,8 +217,7 @@ impl Services {
             logins: Arc::clone(&self.logins),
             #[cfg(feature = "security")]
             token_keys: Arc::clone(&self.token_keys),
-            #[cfg(feature = "security")]
-            super_users: Arc::clone(&self.super_users),
+            logins_turn: Arc::clone(&self.logins_turn),
             faults: self.faults.clone(),
             stopping,
         }
