@@ -137,14 +137,9 @@ impl VirtualBroker {
 }
 
 impl RunningBroker {
-    /// Signals the stop; [`RunningBroker::stop`] waits for its end.
-    pub fn begin_to_stop(&self) {
-        self.stop.begin();
-    }
-
     /// Answers the requests in flight, at most for `limit`, then closes its connections and ports.
     pub async fn stop(self, limit: Duration) {
-        self.begin_to_stop();
+        self.stop.begin();
         self.server.drain(limit).await;
         // After a restart, clients have to begin new sessions, as with any broker.
         self.services.fetch_sessions.clear();

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::virtual_broker::{Common, RunningBroker, VirtualBroker, VirtualBrokerError};
+use tokio::task::JoinSet;
+
+use super::virtual_broker::{Common, VirtualBroker, VirtualBrokerError};
 use crate::config::{BrokerSettings, Given};
 use crate::hooks::{self, HookError};
 use crate::security::tls::Tls;
@@ -100,10 +102,9 @@ impl VirtualBrokers {
             state.is_closing = true;
             state.all.iter_mut().filter_map(VirtualBroker::take_running).collect()
         };
-        running.iter().for_each(RunningBroker::begin_to_stop);
-        for one in running {
-            one.stop(DRAIN).await;
-        }
+        // All at the same time, so that the limit is one for all of them.
+        let stops: JoinSet<()> = running.into_iter().map(|one| one.stop(DRAIN)).collect();
+        stops.join_all().await;
         // Waits for the stop of a single broker that had begun before, which answers its requests, too.
         drop(self.turn.lock().await);
     }
@@ -173,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::broker::Broker;
-    use crate::hooks::Method;
+    use crate::hooks::{Fault, Method};
     use crate::protocol::messages::IncrementalAlterConfigsRequest;
     use crate::protocol::messages::incremental_alter_configs_request::{
         AlterConfigsResource, AlterableConfig,
@@ -275,6 +276,25 @@ mod tests {
         let ((), started) = tokio::join!(stop, both_end);
         assert!(matches!(started, Err(VirtualBrokerError::Closing)), "{started:?}");
         closes(second).await;
+    }
+
+    #[tokio::test]
+    async fn all_of_them_stop_within_the_time_limit_of_one() {
+        let broker = two().await;
+        let (all, hooks) = (&broker.virtual_brokers, broker.hooks().unwrap());
+        // The requests wait for it, so they are in flight when the brokers stop.
+        let turn = all.common.services.turn_to_change_logins().await;
+        let seen = Fault::of("IncrementalAlterConfigs").answer_delay(Duration::from_millis(1)).times(2);
+        let seen = hooks.inject(seen).unwrap();
+        let mut clients = Vec::new();
+        for (address, id) in addresses(&broker).into_iter().zip([FIRST, SECOND]) {
+            clients.push(set_keystore(address, id, String::new()).await);
+        }
+        hooks.wait_for_fault(seen, LIMIT).await.unwrap();
+        tokio::time::pause();
+        let stopped = time::within(DRAIN + Duration::from_secs(1), all.stop_all()).await;
+        assert!(stopped.is_some());
+        drop((turn, clients));
     }
 
     #[cfg(feature = "security")]
