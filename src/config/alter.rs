@@ -79,7 +79,7 @@ pub fn alter(
     }
     allowed(resource, &after, settings)?;
     let named = changes.iter().any(|change| change.name == broker::MIN_INSYNC_REPLICAS);
-    replicas_in_step(resource, named, own, &after)?;
+    replicas_in_step(resource, named, named && !after.contains_key(broker::MIN_INSYNC_REPLICAS))?;
     Ok(difference(own, &after))
 }
 
@@ -115,7 +115,8 @@ pub fn replace(
     settings: &BrokerSettings,
 ) -> Result<Changes, AlterError> {
     allowed(resource, &all, settings)?;
-    replicas_in_step(resource, all.contains_key(broker::MIN_INSYNC_REPLICAS), own, &all)?;
+    let named = all.contains_key(broker::MIN_INSYNC_REPLICAS);
+    replicas_in_step(resource, named, !named)?;
     Ok(difference(own, &all))
 }
 
@@ -168,18 +169,13 @@ fn allowed(resource: Resource, after: &Overrides, settings: &BrokerSettings) -> 
 
 /// `min.insync.replicas` is part of the election rules, and so it must be the same for all brokers
 /// (KIP-966).
-fn replicas_in_step(
-    resource: Resource,
-    is_named: bool,
-    before: &Overrides,
-    after: &Overrides,
-) -> Result<(), AlterError> {
+fn replicas_in_step(resource: Resource, is_named: bool, is_removed: bool) -> Result<(), AlterError> {
     let name = broker::MIN_INSYNC_REPLICAS;
     match resource {
         Resource::Broker if is_named => {
             Err(AlterError::Config(format!("Broker-level {name} cannot be altered while ELR is enabled.")))
         }
-        Resource::Cluster if before.contains_key(name) && !after.contains_key(name) => {
+        Resource::Cluster if is_removed => {
             Err(AlterError::Config(format!("Cluster-level {name} cannot be removed while ELR is enabled.")))
         }
         _ => Ok(()),

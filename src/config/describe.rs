@@ -1,6 +1,9 @@
 //! Settings as DescribeConfigs returns them: values, sources and synonyms.
 
+use std::collections::BTreeSet;
+
 use super::authorizer::{ALLOW_EVERYONE, SUPER_USERS, is_unknown_to_kafka};
+use super::broker::MIN_INSYNC_REPLICAS;
 use super::prefix::base_of;
 use super::row::{Change, Row};
 use super::value::Kind;
@@ -104,16 +107,28 @@ pub fn describe_broker(settings: &BrokerSettings) -> Vec<Described> {
 
 /// The settings that were altered for all brokers of the cluster.
 pub fn describe_cluster(settings: &BrokerSettings) -> Vec<Described> {
-    let altered = settings.altered.cluster.iter().map(|(name, value)| {
+    let names = settings.altered.cluster.keys().map(String::as_str).chain([MIN_INSYNC_REPLICAS]);
+    let altered = names.collect::<BTreeSet<_>>().into_iter().filter_map(|name| {
+        let value = altered_for_all(name, settings)?;
         let is_hidden = kafkas_row(base_of(name)).is_none_or(|row| row.kind == Kind::Password);
         let shown = (!is_hidden).then(|| value.clone());
         let synonyms = vec![Synonym::new(name, shown.clone(), Source::DynamicCluster)];
-        match broker::row(name) {
+        Some(match broker::row(name) {
             Some(row) => described(row, shown, synonyms, row.change == Change::AtStart),
             None => without_row(name, synonyms),
-        }
+        })
     });
     altered.collect()
+}
+
+/// The value that a setting has for all brokers of the cluster. As in Kafka with ELR, `min.insync.replicas` always has one,
+/// which at first is that of the start.
+fn altered_for_all(name: &str, settings: &BrokerSettings) -> Option<String> {
+    let altered = settings.altered.cluster.get(name).cloned();
+    altered.or_else(|| {
+        let row = broker::row(name).filter(|row| row.name == MIN_INSYNC_REPLICAS)?;
+        settings.given.get(name).or(row.default).map(str::to_owned)
+    })
 }
 
 /// All settings of a group with its own settings `own`. The group need not exist.
@@ -211,7 +226,7 @@ fn broker_synonyms(name: &str, settings: &BrokerSettings) -> Vec<Synonym> {
     };
     let layers: [Layer<'_>; 4] = [
         (&|name| settings.altered.broker.get(name).cloned(), Source::DynamicBroker),
-        (&|name| settings.altered.cluster.get(name).cloned(), Source::DynamicCluster),
+        (&|name| altered_for_all(name, settings), Source::DynamicCluster),
         (&started, Source::StaticBroker),
         (&|name| Some(kafkas_row(name)?.default?.to_owned()).filter(|_| name != "node.id"), Source::Default),
     ];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::authorizer;
 use super::broker::{
     BROKERS, CONNECTION_RATE, CONNECTIONS_OF, CONNECTIONS_PER_IP, HTTP_LOGIN, LOGIN_MAX_BYTES,
-    MAX_CONNECTIONS, MIN_INSYNC_REPLICAS, TEST_HOOKS, current, row, rows,
+    MAX_CONNECTIONS, TEST_HOOKS, current, row, rows,
 };
 use super::initial_topics::{self, INITIAL_TOPICS};
 use super::listener::{self, Build, Listener};
@@ -147,15 +147,13 @@ impl BrokerSettings {
         }
     }
 
-    fn with(given: Given, mut altered: Altered) -> Result<BrokerSettings, ConfigError> {
+    fn with(given: Given, altered: Altered) -> Result<BrokerSettings, ConfigError> {
         let mut set: BTreeMap<&'static str, String> = BTreeMap::new();
         for row in rows() {
             if let Some(written) = given.get(row.name) {
                 set.insert(row.name, written.to_owned());
             }
         }
-        let min_insync = set.get(MIN_INSYNC_REPLICAS).map_or("1", String::as_str).to_owned();
-        altered.cluster.entry(MIN_INSYNC_REPLICAS.to_owned()).or_insert(min_insync);
         for (name, value) in altered.cluster.iter().chain(&altered.broker) {
             let Some(row) = row(name) else { continue };
             // Older names of the setting were set earlier, and no longer count.

@@ -804,6 +804,24 @@ fn a_listener_has_the_protocol_that_the_map_names() {
 }
 
 #[test]
+fn min_insync_replicas_that_no_client_has_altered_follow_the_file() {
+    const NAME: &str = "min.insync.replicas";
+    let min_insync = |settings: &BrokerSettings| {
+        TopicSettings::resolve(&BTreeMap::new(), settings).unwrap().min_insync_replicas
+    };
+    let before = BrokerSettings::load(in_a_file(&[(NAME, "2")])).unwrap();
+    let before = before.altered(Altered::default()).unwrap();
+    let Reloaded { settings, changed, .. } = before.reloaded(&in_a_file(&[(NAME, "3")]));
+    assert_eq!((min_insync(&settings), changed[0].is_altered), (3, false));
+    let [shown] = &describe_cluster(&settings)[..] else { panic!("only this one is shown") };
+    assert_eq!((shown.name.as_str(), shown.value.as_deref()), (NAME, Some("3")), "as in Kafka");
+    // A client may set the value that it has already. From then on the file has no effect.
+    let change = Alteration { name: NAME.to_owned(), operation: Operation::Set, value: "3".to_owned() };
+    let changes = alter(Resource::Cluster, &settings.altered.cluster, &[change], &settings).unwrap();
+    assert_eq!(changes, BTreeMap::from([(NAME.to_owned(), Some("3".to_owned()))]));
+}
+
+#[test]
 fn a_build_without_tls_and_logins_refuses_listeners_that_need_them_by_name() {
     let (bare, full) = (Build { has_security: false }, Build { has_security: true });
     for (protocol, is_refused) in

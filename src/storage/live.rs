@@ -59,8 +59,8 @@ impl LiveSettings {
         let mut now = self.now.write().ignoring_poison();
         let reloaded = now.settings.reloaded(written);
         now.settings = Arc::new(reloaded.settings.clone());
-        // A value may be valid over another base.
-        now.asked = None;
+        // The stored values are applied again, because one may be valid over another base.
+        (now.stored, now.asked) = (Arc::default(), None);
         reloaded
     }
 
@@ -75,6 +75,20 @@ mod tests {
     use super::*;
     use crate::config::Overrides;
     use crate::types::SharedMap;
+
+    #[test]
+    fn a_stored_value_that_becomes_valid_by_a_reload_takes_effect_at_once() {
+        let live = LiveSettings::new(Arc::default(), NodeId(1));
+        let mut by_scope = SharedMap::<Scope, Overrides>::default();
+        let nobody = [("max.connections.per.ip".to_owned(), "0".to_owned())];
+        by_scope.insert_mut(Scope::DefaultBroker, nobody.into_iter().collect());
+        let stored = Arc::new(Settings::from(by_scope));
+        assert_ne!(live.at(&stored).max_connections_per_ip, 0, "it would keep everybody out");
+        let mut given = Given::default();
+        given.set("max.connections.per.ip.overrides", "127.0.0.1:5");
+        live.reload(&given);
+        assert_eq!(live.at(&stored).max_connections_per_ip, 0);
+    }
 
     #[test]
     fn settings_are_loaded_again_only_if_those_of_this_broker_change() {

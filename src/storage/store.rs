@@ -23,7 +23,9 @@ use super::topics::{Topic, Topics};
 use super::troubles::{Reminder, Reminders, Trouble, TroubleKind};
 use super::upkeep::{LogDir, Upkeep};
 use super::{LogError, OpenError, StoreError, TopicError};
-use crate::config::{BrokerSettings, Changes, Durability, Given, Overrides, Reloaded, TopicSettings};
+use crate::config::{
+    Altered, BrokerSettings, Changes, Durability, Given, Overrides, Reloaded, TopicSettings,
+};
 use crate::kernel::group::{Change, KeptGroup};
 use crate::kernel::offsets::Offsets;
 use crate::kernel::{
@@ -51,8 +53,8 @@ struct Inner {
     cluster_id: ClusterId,
     retention_refused: Arc<retention::LastRefusal>,
     reminders: Mutex<Reminders>,
-    /// The rules of leader elections, from the settings at the start.
-    election: Election,
+    /// The rules of leader elections, from the settings of the start and of the last reload.
+    election: Mutex<Election>,
     /// The time of the journal's last entry before the start.
     resumed_at: Timestamp,
     new_id: fn() -> Uuid,
@@ -124,11 +126,7 @@ impl Store {
             #[cfg(any(test, feature = "simulated-disk"))]
             Location::Simulated(fs, root) => (fs, root, false),
         };
-        let (started_with, _) = TopicSettings::of_stored(&BTreeMap::new(), &settings);
-        let election = Election {
-            min_insync: started_with.min_insync_replicas,
-            unclean: started_with.unclean_leader_election,
-        };
+        let election = Mutex::new(election_of(&settings));
         let producers_budget = settings.producers_budget;
         let local = Arc::new(Local::open(LocalOptions {
             fs,
@@ -176,7 +174,7 @@ impl Store {
             upkeep: Arc::<Cluster>::clone(&cluster),
             retention_refused: Arc::default(),
             reminders: Mutex::default(),
-            election: Election::default(),
+            election: Mutex::default(),
             resumed_at,
             new_id,
         };
@@ -246,10 +244,16 @@ impl Store {
         self.0.published.tokens()
     }
 
-    /// Reloads the broker's settings, and the topic settings that depend on them. Waits for a round that is being
-    /// published.
+    /// Reloads the broker's settings, and the topic settings and rules of elections that depend on them. Waits for a
+    /// round that is being published, and for the leaders that other rules elect. No broker may start or stop meanwhile.
     pub fn reload_settings(&self, written: &Given) -> Reloaded {
-        self.0.published.reload_settings(written)
+        let reloaded = self.0.published.reload_settings(written);
+        // Altered settings are in the journal, and the rules do not include them.
+        if let Ok(given) = reloaded.settings.altered(Altered::default()) {
+            *self.0.election.lock().ignoring_poison() = election_of(&given);
+            self.0.follow_election();
+        }
+        reloaded
     }
 
     pub fn cluster_id(&self) -> ClusterId {
@@ -517,7 +521,7 @@ impl Store {
         &self,
         running: Vec<NodeId>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        self.change(Command::SetBrokers { running, election: self.0.election })
+        self.change(Command::SetBrokers { running, election: *self.0.election.lock().ignoring_poison() })
     }
 
     /// The command is queued when the call returns. Resolves when the change is durable and published.
@@ -769,7 +773,7 @@ impl Inner {
     /// Sets the running brokers at the start. Partitions whose brokers are gone would have no leader, so they
     /// move to the brokers that are here: this process has the only copy anyway.
     fn take_places(&self, brokers: &[NodeId]) {
-        let election = self.election;
+        let election = *self.election.lock().ignoring_poison();
         let are_others = {
             let shard = self.shard();
             shard.running() != brokers || shard.election() != election
@@ -797,6 +801,25 @@ impl Inner {
             tracing::warn!(
                 error = ?failed,
                 "cannot move a partition to a running broker: it has no leader; restart once writes are possible"
+            );
+        }
+    }
+
+    /// Applies the rules of elections to all partitions, if they are other ones.
+    fn follow_election(&self) {
+        let election = *self.election.lock().ignoring_poison();
+        let running = {
+            let shard = self.shard();
+            if shard.members().is_some() || shard.election() == election {
+                return;
+            }
+            shard.running().to_vec()
+        };
+        if let Err(error) = self.line.command_blocking(Command::SetBrokers { running, election })() {
+            tracing::warn!(
+                ?error,
+                "min.insync.replicas and unclean.leader.election.enable have no effect on elections yet; restart once writes \
+                 are possible"
             );
         }
     }
@@ -857,6 +880,12 @@ impl GroupStore for Store {
     fn seen(&self) -> Arc<dyn Seen> {
         Arc::new(self.0.published.seen())
     }
+}
+
+/// The rules of elections for topics without settings of their own.
+fn election_of(settings: &BrokerSettings) -> Election {
+    let (of_topics, _) = TopicSettings::of_stored(&BTreeMap::new(), settings);
+    Election { min_insync: of_topics.min_insync_replicas, unclean: of_topics.unclean_leader_election }
 }
 
 /// Commands for the partitions without a leader. They move to those of their replicas that are here, or to

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jackdaw::api::error::ErrorCode;
 use jackdaw::broker::{Broker, VirtualBrokerError};
+use jackdaw::config::Given;
 use jackdaw::protocol::Request;
 use jackdaw::protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use jackdaw::protocol::messages::alter_partition_reassignments_request::{
@@ -553,6 +554,23 @@ async fn a_replica_that_missed_the_end_leads_where_unclean_elections_are_on_or_a
         assert_eq!(found.partition_result[0].error_code, code(expected), "{kind}");
     }
     assert_eq!(eligible(&mut third, "safe").await, (1, 3, vec![1], vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_reload_that_turns_unclean_elections_on_gives_leaderless_partitions_a_leader() {
+    let three = Three::start().await;
+    three.topic("t", &[&[1, 2]], &[]).await;
+    three.topic("safe", &[&[1, 2]], &[("unclean.leader.election.enable", "false")]).await;
+    three.stop(1).await;
+    three.stop(2).await;
+    three.begin(1).await;
+    let mut third = three.client(3).await;
+    assert_eq!(eligible(&mut third, "t").await, (-1, 2, vec![], vec![2], vec![2]));
+    let mut written = Given::default();
+    written.set("unclean.leader.election.enable", "true");
+    three.0.reload(written).await;
+    assert_eq!(eligible(&mut third, "t").await, (1, 3, vec![1], vec![], vec![]));
+    assert_eq!(eligible(&mut third, "safe").await, (-1, 2, vec![], vec![2], vec![2]));
 }
 
 #[tokio::test]
