@@ -209,6 +209,11 @@ fn a_damaged_directory_is_refused_as_verify_predicts_and_repair_asks_before_it_g
         "{message}"
     );
     assert_eq!(run(&["log", "repair"]).0, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("server.properties");
+    fs::write(&settings, format!("log.dirs={data}\n")).unwrap();
+    let of_the_settings = jackdaw(&["log", "verify", "--config", text(&settings)]).output().unwrap();
+    assert_eq!((of_the_settings.status.code(), of_the_settings.stderr), (Some(0), Vec::new()));
 
     let meta = dir.path().join("meta");
     let whole = fs::read_to_string(&meta).unwrap();

@@ -9,11 +9,10 @@ use std::time::Duration;
 use clap::Args;
 use rustix::fs::Mode;
 
-use super::sources::Sources;
+use super::sources::DataDir;
 use super::{Exit, exit_of_open, fail};
 use crate::storage::local::backup::{Backup, BackupError, FsDir, NoHold, back_up};
 use crate::storage::local::fs::{DiskFs, Fs};
-use crate::storage::local::inspect;
 use crate::time;
 
 /// The time that another backup, a start or a removal of files may take until a backup begins.
@@ -24,26 +23,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[command(after_help = "Example:\n  jackdaw backup /backups/monday --data-dir /var/lib/jackdaw")]
 pub(super) struct Options {
     #[command(flatten)]
-    sources: Sources,
-    /// The directory to copy, of a running or a stopped broker [default: log.dirs of the settings]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    from: DataDir,
     /// The directory for the copy, which must be missing or empty
     #[arg(value_name = "TO")]
     to: PathBuf,
 }
 
 pub(super) fn run(options: &Options) -> Exit {
-    let data_dir = match &options.data_dir {
-        Some(data_dir) => data_dir.clone(),
-        None => match options.sources.of_broker(&[]) {
-            Ok(settings) => settings.data_dir,
-            Err((exit, why)) => return fail(exit, why),
-        },
+    let data_dir = match options.from.find(None) {
+        Ok(data_dir) => data_dir,
+        Err((exit, why)) => return fail(exit, why),
     };
-    if !inspect::is_data_directory(&DiskFs, &data_dir) {
-        return fail(Exit::Data, format_args!("{} is no data directory", data_dir.display()));
-    }
     // Records and credentials are nobody else's business, whoever makes the copy.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     match patiently(&resolved(&data_dir), &resolved(&options.to)) {
@@ -102,7 +92,9 @@ fn print(backup: &Backup, to: &Path) -> Exit {
         damaged => fail(
             Exit::Data,
             format_args!(
-                "the backup has everything else, but {damaged} partitions are damaged: see `jackdaw log verify`"
+                "the backup has everything else, but {damaged} partitions are damaged: `jackdaw log verify {}` lists the \
+                 damage",
+                to.display()
             ),
         ),
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
+use super::sources::DataDir;
 use super::{Exit, exit_of_open, fail};
 use crate::storage::OpenError;
 use crate::storage::local::fs::{DiskFs, Fs};
@@ -33,17 +34,19 @@ enum Command {
     },
     /// Predict the next start of a data directory, and check every record that it would serve. While a
     /// broker is running only the files of topics are checked, and the end of a file may be incomplete
-    #[command(after_help = "Example:\n  jackdaw log verify /var/lib/jackdaw")]
+    #[command(
+        after_help = "Examples:\n  jackdaw log verify /var/lib/jackdaw\n  jackdaw log verify --config server.properties"
+    )]
     Verify {
-        #[arg(default_value = "jackdaw-data")]
-        data_dir: PathBuf,
+        #[command(flatten)]
+        place: Place,
     },
     /// List the losses of a damaged data directory, and with --accept-loss repair it, so that the next
     /// start serves the rest. The old files are kept in the directory, in a folder below `aside`
     #[command(after_help = "Example:\n  jackdaw log repair /var/lib/jackdaw --accept-loss")]
     Repair {
-        #[arg(default_value = "jackdaw-data")]
-        data_dir: PathBuf,
+        #[command(flatten)]
+        place: Place,
         /// Repair the directory and give up damaged data, after a confirmation
         #[arg(long)]
         accept_loss: bool,
@@ -57,26 +60,41 @@ enum Command {
     Skip {
         /// The number of the entry, from the message of the failed start
         entry: u64,
-        #[arg(default_value = "jackdaw-data")]
-        data_dir: PathBuf,
+        #[command(flatten)]
+        place: Place,
     },
+}
+
+/// The data directory: the path, else that of the settings.
+#[derive(Debug, Args)]
+struct Place {
+    /// The same as --data-dir
+    #[arg(value_name = "DIR", conflicts_with = "data_dir")]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    settings: DataDir,
+}
+
+impl Place {
+    /// Does the work in the data directory.
+    fn with(&self, work: impl FnOnce(&Path) -> Exit) -> Exit {
+        match self.settings.find(self.dir.as_deref()) {
+            Ok(data_dir) => work(&data_dir),
+            Err((exit, why)) => fail(exit, why),
+        }
+    }
 }
 
 pub(super) fn run(options: Options) -> Exit {
     let mut out = BufWriter::new(io::stdout().lock());
     let exit = match options.command {
         Command::Dump { paths, records } => dump(&paths, records, &mut out),
-        Command::Verify { data_dir } | Command::Repair { data_dir, .. } | Command::Skip { data_dir, .. }
-            if !inspect::is_data_directory(&DiskFs, &data_dir) =>
-        {
-            fail(Exit::Data, format_args!("{} is no data directory", data_dir.display()))
-        }
-        Command::Verify { data_dir } => verify(&data_dir, &mut out),
-        Command::Repair { data_dir, accept_loss, yes } => {
+        Command::Verify { place } => place.with(|data_dir| verify(data_dir, &mut out)),
+        Command::Repair { place, accept_loss, yes } => place.with(|data_dir| {
             let consent = || accept_loss && (yes || is_agreed(&mut io::stdin().lock()));
-            repair(&data_dir, accept_loss, consent, &mut out)
-        }
-        Command::Skip { entry, data_dir } => skip(&data_dir, entry, &mut out),
+            repair(data_dir, accept_loss, consent, &mut out)
+        }),
+        Command::Skip { entry, place } => place.with(|data_dir| skip(data_dir, entry, &mut out)),
     };
     // Ignored: the reader may stop reading.
     drop(out.flush());
@@ -219,7 +237,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing.log");
         let run = |command| run(Options { command });
-        assert_eq!(run(Command::Verify { data_dir: dir.path().to_owned() }), Exit::Data);
+        let place = Place { dir: Some(dir.path().to_owned()), settings: DataDir::default() };
+        assert_eq!(run(Command::Verify { place }), Exit::Data);
         assert_eq!(run(Command::Dump { paths: vec![missing.clone()], records: true }), Exit::InputOutput);
         std::fs::write(&missing, "no batch at all").unwrap();
         assert_eq!(run(Command::Dump { paths: vec![missing], records: true }), Exit::Data);

@@ -9,6 +9,8 @@ use super::Exit;
 use crate::config::{
     BrokerSettings, ConfigError, Given, Listener, Origin, Properties, SECRETS, listeners_of,
 };
+use crate::storage::local::fs::DiskFs;
+use crate::storage::local::inspect;
 
 /// The directories where containers for Kafka's image mount their data volume. One of the first two is
 /// used if it exists, because in a new container only a mount creates it; else the last one.
@@ -24,6 +26,30 @@ pub(super) struct Sources {
     /// /var/lib/kafka/data
     #[arg(long)]
     pub(super) container: bool,
+}
+
+/// The data directory of a command that works on its files.
+#[derive(Debug, Default, Args)]
+pub(super) struct DataDir {
+    #[command(flatten)]
+    sources: Sources,
+    /// The data directory [default: log.dirs of the settings]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataDir {
+    /// The directory, which is `own` if that is given. Fails if it is none of ours.
+    pub(super) fn find(&self, own: Option<&Path>) -> Result<PathBuf, (Exit, String)> {
+        let dir = match own.or(self.data_dir.as_deref()) {
+            Some(dir) => dir.to_owned(),
+            None => self.sources.of_broker(&[])?.data_dir,
+        };
+        if inspect::is_data_directory(&DiskFs, &dir) {
+            return Ok(dir);
+        }
+        Err((Exit::Data, format!("{} is no data directory", dir.display())))
+    }
 }
 
 /// Variables of the environment with their values.

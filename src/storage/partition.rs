@@ -607,7 +607,8 @@ impl Partition {
         if was_serving {
             tracing::error!(
                 topic = %self.topic_name, partition = self.index, %why,
-                "damaged: the partition is out of service, nothing was deleted; run `jackdaw log verify`"
+                "damaged: the partition is out of service, nothing was deleted; stop the broker and run `jackdaw log verify` \
+                 with its data directory"
             );
         }
         self.wake();

@@ -80,7 +80,7 @@ pub const ALERTS: &[Alert] = &[
         "0m",
         Critical,
         "{{ $value }} partitions of {{ $labels.instance }} are out of service: their files are damaged",
-        "Run `jackdaw log verify`; restore a backup, or repair and accept the loss.",
+        "Stop the broker and run `jackdaw log verify` with its data directory; restore a backup, or repair and accept the loss.",
     ),
     alert(
         "JackdawPartitionsNotWritable",
