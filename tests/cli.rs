@@ -397,7 +397,8 @@ fn flags_go_before_the_file_and_unknown_names_are_warned_of() {
     let (file, data) = (dir.path().join("server.properties"), dir.path().join("data"));
     let settings = format!(
         "# as in Kafka\nprocess.roles=broker\nnum.partition=3\njackdaw.durability=interval\nlog.dirs={}\n\
-         listeners=PLAINTEXT://localhost:1\n",
+         listeners=PLAINTEXT://localhost:1\nsasl.mechanism.inter.broker.protocol=PLAIN\n\
+         sasl.kerberos.service.name=kafka\n",
         data.display()
     );
     fs::write(&file, settings).unwrap();
@@ -413,7 +414,11 @@ fn flags_go_before_the_file_and_unknown_names_are_warned_of() {
     assert!(broker.line.ends_with("durability os\n"), "{}", broker.line);
     broker.signal(Signal::TERM);
     let (_, log) = broker.end();
-    assert!(log.contains("num.partitions is meant"), "{log}");
+    assert!(log.contains("did you mean num.partitions?"), "{log}");
+    let of_logins: Vec<&str> = log.lines().filter(|line| line.contains("sasl.")).collect();
+    let [kerberos, other] = of_logins[..] else { panic!("{log}") };
+    assert!(kerberos.contains("WARN") && kerberos.contains("sasl.kerberos.service.name"), "{kerberos}");
+    assert!(other.contains("INFO") && other.contains("sasl.mechanism.inter.broker.protocol"), "{other}");
 }
 
 #[test]
@@ -449,7 +454,7 @@ fn settings_of_zookeeper_and_of_other_vendors_are_one_line_each_without_a_hint()
     assert!(zookeeper.contains("ZooKeeper is not needed"), "{zookeeper}");
     assert!(zookeeper.contains("zookeeper.connect zookeeper.connection.timeout.ms"), "{zookeeper}");
     assert!(log.contains("confluent.metrics.enable redpanda.storage.mode"), "{log}");
-    assert!(!log.contains("is meant") && !log.contains("unknown setting"), "{log}");
+    assert!(!log.contains("did you mean") && !log.contains("unknown setting"), "{log}");
 }
 
 #[test]
@@ -547,7 +552,7 @@ fn print_config_shows_every_value_with_its_source_and_starts_nothing() {
     for start in ["ssl.key.password=[hidden]  (", "my.plugin.secret=[hidden]  (", "num.partition=3  ("] {
         assert!(printed.lines().any(|found| found.starts_with(start)), "no {start} in:\n{printed}");
     }
-    assert!(printed.contains("unknown and without effect; num.partitions is meant?"), "{printed}");
+    assert!(printed.contains("unknown and without effect; did you mean num.partitions?"), "{printed}");
     assert!(!printed.contains("hush") && !printed.contains("heap"), "{printed}");
     assert!(!data.exists(), "nothing was started");
 }
@@ -784,7 +789,7 @@ fn a_closed_terminal_or_sighup_reads_the_settings_again_and_ends_nothing() {
     fs::write(&file, format!("max.connections=8\nnum.partitions=3\nmax.connection=1\n{of_listener}\n"))
         .unwrap();
     broker.signal(Signal::HUP);
-    assert!(until("unknown setting without effect").contains("max.connections is meant"));
+    assert!(until("unknown setting without effect").contains("did you mean max.connections?"));
     let line = until("max.connections");
     assert!(line.contains("from=\"7\" to=\"8\""), "{line}");
     assert!(until("listener.name.plaintext.max.connection.creation.rate").contains("to=\"9\""));

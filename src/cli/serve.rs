@@ -102,12 +102,12 @@ fn start(options: Options) -> Exit {
         warn!(why, "unknown log level, INFO is used");
     }
     warn_of_unknown_names(&given, |_| true);
-    let is_about_logins = |name: &&str| name.starts_with("sasl.");
-    let (of_logins, idle): (Vec<_>, Vec<_>) = given.idle().into_iter().partition(is_about_logins);
-    if !of_logins.is_empty() {
+    let is_about_kerberos = |name: &&str| name.starts_with("sasl.kerberos.");
+    let (of_kerberos, idle): (Vec<_>, Vec<_>) = given.idle().into_iter().partition(is_about_kerberos);
+    if !of_kerberos.is_empty() {
         warn!(
-            names = of_logins.join(" "),
-            "set, but without effect: Kerberos is not implemented, and the broker itself logs in nowhere"
+            names = of_kerberos.join(" "),
+            "set, but without effect: Kerberos is not implemented; use SCRAM or OAUTHBEARER"
         );
     }
     if !idle.is_empty() {
@@ -199,7 +199,7 @@ fn warn_of_unknown_names(given: &Given, is_new: impl Fn(&str) -> bool) {
             Meant::ZooKeeper => of_zookeeper.push(name),
             Meant::OtherVendor => of_vendors.push(name),
             Meant::Known(nearest) => {
-                warn!(name, from, "unknown setting without effect; {nearest} is meant?");
+                warn!(name, from, "unknown setting without effect; did you mean {nearest}?");
             }
             Meant::Nothing => warn!(name, from, "unknown setting without effect"),
         }

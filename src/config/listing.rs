@@ -39,7 +39,7 @@ pub fn listing(settings: &BrokerSettings) -> String {
         let why = match unknown.meant() {
             Meant::ZooKeeper => "without effect: ZooKeeper is not needed".to_owned(),
             Meant::OtherVendor => "without effect: a setting of another vendor".to_owned(),
-            Meant::Known(name) => format!("unknown and without effect; {name} is meant?"),
+            Meant::Known(name) => format!("unknown and without effect; did you mean {name}?"),
             Meant::Nothing => "unknown and without effect".to_owned(),
         };
         line(&mut page, unknown.0, value, &format!("{written}, {why}"));

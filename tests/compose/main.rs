@@ -202,7 +202,7 @@ fn the_log_warns_of_an_unknown_setting() {
     service.environment.insert("KAFKA_NUM_PARTITION".to_owned(), "3".to_owned());
     let mut started = (0..TRIES).find_map(|_| Container::try_start(&service, &[9092, 9093])).unwrap();
     let log = started.log();
-    assert!(log.contains("unknown setting") && log.contains("num.partitions is meant?"), "{log}");
+    assert!(log.contains("unknown setting") && log.contains("did you mean num.partitions?"), "{log}");
 }
 
 #[test]
