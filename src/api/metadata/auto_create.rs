@@ -36,8 +36,9 @@ pub fn create_behind(creatable: Creatable, partitions: usize, ctx: &Context) {
     let services = &ctx.services;
     let more = u32::try_from(services.settings().num_partitions).unwrap_or(1);
     let begun = services.auto_create.begin(partitions, more as usize, services.clock.monotonic());
-    let Some(underway) = begun else {
-        return complain(&name, "too many topics were lately, or there are too many partitions");
+    let underway = match begun {
+        Ok(underway) => underway,
+        Err(limit) => return complain(&name, limit.reached()),
     };
     let factor = usize::from(services.settings().default_replication);
     if replicas::check_factor(factor, &services.cluster.brokers).is_err() {
@@ -76,6 +77,24 @@ pub struct AutoCreate {
     underway: AtomicUsize,
 }
 
+/// The limit that keeps a topic from being created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    /// [`BURST`] and [`PER_SECOND`].
+    Rate,
+    /// [`PARTITIONS`].
+    Partitions,
+}
+
+impl Limit {
+    fn reached(self) -> &'static str {
+        match self {
+            Limit::Rate => "more than 1,000 topics at once or 100 per second were asked for",
+            Limit::Partitions => "the broker would have more than 100,000 partitions",
+        }
+    }
+}
+
 /// Counts partitions that are being created, until this is dropped.
 #[derive(Debug)]
 struct Underway {
@@ -97,15 +116,22 @@ impl Default for AutoCreate {
 }
 
 impl AutoCreate {
-    /// Begins the creation of a topic with `more` partitions. Returns `None` if that exceeds the rate or
-    /// the number of partitions.
-    fn begin(self: &Arc<AutoCreate>, partitions: usize, more: usize, now: Duration) -> Option<Underway> {
+    /// Begins the creation of a topic with `more` partitions.
+    fn begin(
+        self: &Arc<AutoCreate>,
+        partitions: usize,
+        more: usize,
+        now: Duration,
+    ) -> Result<Underway, Limit> {
         let mut bucket = self.bucket.lock().ignoring_poison();
-        if partitions + self.underway.load(Ordering::Relaxed) + more > PARTITIONS || !bucket.take(now) {
-            return None;
+        if partitions + self.underway.load(Ordering::Relaxed) + more > PARTITIONS {
+            return Err(Limit::Partitions);
+        }
+        if !bucket.take(now) {
+            return Err(Limit::Rate);
         }
         self.underway.fetch_add(more, Ordering::Relaxed);
-        Some(Underway { of: Arc::clone(self), partitions: more })
+        Ok(Underway { of: Arc::clone(self), partitions: more })
     }
 }
 
@@ -135,25 +161,28 @@ mod tests {
     #[test]
     fn topics_are_made_in_bursts_and_then_at_a_bounded_rate() {
         let auto = Arc::new(AutoCreate::default());
-        let may = |ms| auto.begin(0, 1, Duration::from_millis(ms)).is_some();
+        let may = |ms| auto.begin(0, 1, Duration::from_millis(ms)).is_ok();
         assert!((0..BURST).all(|_| may(0)));
         assert!(!may(0));
         assert!(!may(9));
         assert!(may(20));
         assert!((0..BURST).all(|_| may(1_000_000)));
         assert!(!may(1_000_000), "a long rest gives no more than one burst");
+        let limit = auto.begin(0, 1, Duration::from_secs(1_000)).unwrap_err();
+        assert_eq!(limit.reached(), "more than 1,000 topics at once or 100 per second were asked for");
     }
 
     #[test]
     fn a_full_broker_makes_topics_on_purpose_only() {
         let auto = Arc::new(AutoCreate::default());
         let begin = |partitions, more| auto.begin(partitions, more, Duration::ZERO);
-        assert!(begin(PARTITIONS, 1).is_none());
-        assert!(begin(PARTITIONS - 9, 10).is_none());
+        let is_full = |begun: Result<Underway, Limit>| begun.is_err_and(|limit| limit == Limit::Partitions);
+        assert!(is_full(begin(PARTITIONS, 1)));
+        assert!(is_full(begin(PARTITIONS - 9, 10)));
         let underway = begin(PARTITIONS - 10, 10);
-        assert!(underway.is_some());
-        assert!(begin(PARTITIONS - 10, 1).is_none(), "those that nobody sees yet count");
+        assert!(underway.is_ok());
+        assert!(is_full(begin(PARTITIONS - 10, 1)), "those that nobody sees yet count");
         drop(underway);
-        assert!(begin(PARTITIONS - 10, 1).is_some());
+        assert!(begin(PARTITIONS - 10, 1).is_ok());
     }
 }
