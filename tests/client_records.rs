@@ -452,6 +452,14 @@ fn several_topics_and_patterns_are_read_each_topic_once() {
     assert_eq!(read(&[&pattern, &b, "--count", "4"]), all, "no topic is read twice");
     assert_eq!(read(&[&pattern, "-p", "0", "-e"]), ["a0", "b0"]);
     assert_eq!(read(&[&pattern, "--group", &format!("g{pattern}"), "--count", "4"]), all);
+    for how in [&["-e"][..], &["-c", "2"], &["-c", "2", "-g", &format!("some{pattern}")]] {
+        let done =
+            stage.try_with(&[&["consume", &a, "no-such-topic", "^no-such-pattern"], how].concat(), b"");
+        let lines = String::from_utf8(done.out).unwrap();
+        let why = "jackdaw: there is no topic no-such-topic\njackdaw: no topic matches ^no-such-pattern\n\
+                   jackdaw: 2 of 3 topics were not read\n";
+        assert_eq!((done.code, lines.lines().count(), done.err.as_str()), (1, 2, why), "{how:?}");
+    }
     let none = stage.try_with(&["consume", "^no-such-topic$"], b"");
     assert_eq!((none.code, none.err.as_str()), (1, "jackdaw: no topic matches ^no-such-topic$\n"));
     let ended = stage.try_with(&["consume", &a, &b, "-g", "g", "-e"], b"");

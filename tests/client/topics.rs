@@ -27,6 +27,16 @@ fn topics_are_deleted_by_a_pattern_after_somebody_has_agreed() {
 }
 
 #[test]
+fn a_dry_run_of_a_deletion_is_refused_where_the_deletion_is() {
+    let stage = Stage::with(&[("delete.topic.enable", "false")]);
+    stage.run(&["topic", "create", "t"]);
+    for arguments in [&["topic", "delete", "t"][..], &["topic", "delete", "t", "--dry-run"]] {
+        let (code, err) = stage.refused(arguments);
+        assert!(code == 1 && err.starts_with("jackdaw: t: delete.topic.enable "), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
 fn a_topic_is_described_with_its_id_offsets_sizes_and_the_source_of_every_setting() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t", "--partitions", "1", "--set", "retention.ms=5000"]);

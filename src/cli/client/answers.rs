@@ -85,6 +85,15 @@ impl Refusals {
         self.0.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Prints the reasons before the end of a command that may go on for long.
+    pub fn show(&self) {
+        self.0.iter().for_each(|why| eprintln!("jackdaw: {why}"));
+    }
+
     /// Prints the table, unless everything was refused, and fails if something was.
     pub fn end_with(self, table: &Table, json: bool, out: &mut Output<'_>) -> CommandOutcome {
         if json || self.is_empty() || !table.is_empty() {

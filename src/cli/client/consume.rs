@@ -133,7 +133,7 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Comman
     let from = options.from.unwrap_or(default);
     let consumer = consumer(session, options, from)?;
     session.listen_for_signals();
-    let topics = topics_to_read(session, &consumer, &options.topics)?;
+    let choice = topics_to_read(session, &consumer, &options.topics)?;
     let mut work = Work {
         session,
         consumer: &consumer,
@@ -146,17 +146,17 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Comman
     };
     if options.group.is_none() {
         // The end of a partition is reported without its topic, so that one topic after the other is read to its end.
+        let topics = &choice.topics;
         let rounds = if options.until_end { topics.chunks(1) } else { topics.chunks(topics.len().max(1)) };
         for topics in rounds {
             let partitions = partitions_to_read(topics, &options.partitions)?;
             work.assign(&partitions, from)?;
             work.read()?;
         }
-        return Ok(());
+        return choice.end();
     }
-    let named: Vec<&str> = options.topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&named).map_err(|error| session.failed(&error))?;
-    let done = work.read();
+    consumer.subscribe(&choice.names).map_err(|error| session.failed(&error))?;
+    let done = work.read().and_then(|()| choice.end());
     // The offsets of printed records are committed even after a failure.
     match consumer.commit_consumer_state(CommitMode::Sync) {
         Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => done,

@@ -6,6 +6,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaRespErr;
 use regex::Regex;
 
+use super::super::answers::Refusals;
 use super::super::{
     CommandOutcome, Failure, LastComplaint, NamedPartition, Session, find, partitions_of, reason_of, shown,
 };
@@ -13,21 +14,53 @@ use super::super::{
 /// A topic with all its partitions.
 pub type WholeTopic = Vec<NamedPartition>;
 
-/// The topics with these names, and those that a pattern (`^…`) matches, in this order and each once.
-pub fn topics_to_read(
+/// The topics to read.
+pub struct Choice<'a> {
+    /// In the order of the names, each once.
+    pub topics: Vec<WholeTopic>,
+    /// The names and patterns (`^…`) of these topics.
+    pub names: Vec<&'a str>,
+    /// The number of names and patterns without a topic that can be read.
+    refused: usize,
+}
+
+impl Choice<'_> {
+    /// Fails if not everything was read.
+    pub fn end(&self) -> CommandOutcome {
+        if self.refused == 0 {
+            return Ok(());
+        }
+        let all = self.names.len() + self.refused;
+        Err(Failure::refused(format_args!("{} of {all} topics were not read", self.refused)))
+    }
+}
+
+/// The topics with these names, and those that a pattern (`^…`) matches. Those that cannot be read are reported at once,
+/// and do not keep the others from being read.
+pub fn topics_to_read<'a>(
     session: &Session,
     consumer: &BaseConsumer<LastComplaint>,
-    wanted: &[String],
-) -> CommandOutcome<Vec<WholeTopic>> {
-    let mut topics: Vec<WholeTopic> = Vec::new();
+    wanted: &'a [String],
+) -> CommandOutcome<Choice<'a>> {
+    let (mut topics, mut names) = (Vec::<WholeTopic>::new(), Vec::new());
+    let mut refusals = Refusals::default();
     let all = session.metadata(consumer)?;
     for name in wanted {
-        if name.starts_with('^') {
-            topics.extend(matching(&all, name)?);
+        let found = if name.starts_with('^') {
+            matching(&all, name)
         } else {
-            refusal(session, consumer, name)?;
-            topics.push(partitions_of(find(&all, name)?));
+            refusal(session, consumer, name).and_then(|()| Ok(vec![partitions_of(find(&all, name)?)]))
+        };
+        if let Some(found) = refusals.keep(found)? {
+            topics.extend(found);
+            names.push(name.as_str());
         }
+    }
+    let refused = refusals.len();
+    if topics.is_empty() {
+        refusals.end()?;
+    } else {
+        refusals.show();
     }
     let mut seen = Vec::new();
     topics.retain(|topic| {
@@ -36,7 +69,7 @@ pub fn topics_to_read(
             true
         }
     });
-    Ok(topics)
+    Ok(Choice { topics, names, refused })
 }
 
 /// The broker's reason if it does not tell us of a topic. The list of all topics leaves such topics out.

@@ -6,6 +6,7 @@ use super::show::matching;
 use crate::api::error::ErrorCode;
 use crate::cli::client::answers::{Answers, agrees};
 use crate::cli::client::brokers::Brokers;
+use crate::cli::client::config::{self, Resource, Setting};
 use crate::cli::client::peer::reason;
 use crate::cli::client::{CommandOutcome, Failure, Output, Session, shown};
 use crate::cli::serve::name_and_value;
@@ -100,9 +101,12 @@ impl Delete {
             None => self.topics.clone(),
         };
         if self.dry_run {
+            let may_delete = may_delete(brokers)?;
             for (name, topic) in brokers.topics_named(&names)? {
-                if answers.keep(&name, topic)?.is_some() {
-                    answers.done(&name, "would delete", out)?;
+                match answers.keep(&name, topic)? {
+                    None => {}
+                    Some(_) if may_delete => answers.done(&name, "would delete", out)?,
+                    Some(_) => answers.refused(&name, reason(ErrorCode::TopicDeletionDisabled.code(), None)),
                 }
             }
             return answers.end(out);
@@ -146,6 +150,17 @@ impl Delete {
         let topics = matching(brokers.topics()?, Some(pattern), self.all)?;
         Ok(topics.into_iter().map(|topic| topic.name).collect())
     }
+}
+
+/// Whether clients may delete topics. A user who may not see the settings of brokers learns it by the deletion.
+fn may_delete(brokers: &mut Brokers<'_>) -> CommandOutcome<bool> {
+    let Some(id) = brokers.ids().first().copied() else { return Ok(true) };
+    let settings = match config::entries(brokers, &Resource::Broker(id)) {
+        Err(Failure::Refused(_)) => return Ok(true),
+        settings => settings?,
+    };
+    let setting = settings.iter().find(|setting| setting.name == "delete.topic.enable");
+    Ok(setting.and_then(Setting::value).is_none_or(|value| value != "false"))
 }
 
 pub fn partitions(
