@@ -43,7 +43,8 @@ settings! {
         /// The default replication factor of a new topic.
         default_replication: u16 = Value::number, int("default.replication.factor", "1").at_least(1);
         /// The number of virtual brokers in this process. Their ids and ports follow the first one's. For
-        /// tests that need several brokers: there is only one process and one copy of the data.
+        /// tests that need several brokers: there is only one process and one copy of the data. The defaults of topics and
+        /// groups are those of all brokers, or of the first one: altered for another one, they have no effect.
         brokers: u16 = Value::number, int(BROKERS, "1").between(1, MOST_BROKERS);
         /// Whether a topic is created when a client asks for its metadata by name.
         auto_create_topics: bool = Value::flag, boolean("auto.create.topics.enable", "true");
