@@ -303,7 +303,7 @@ const CONFIG: &[(&str, &[&str])] = &[
         &["authorizer", "broker", "client_metrics", "group", "overrides", "prefix", "row", "topic", "value"],
     ),
     ("listing", &["broker", "row", "unknown"]),
-    ("page", &["broker", "check", "client_metrics", "group", "row", "topic"]),
+    ("page", &["broker", "check", "client_metrics", "group", "logins", "row", "topic"]),
 ];
 
 /// Modules that only tests have. They may use everything.

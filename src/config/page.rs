@@ -5,17 +5,18 @@ use std::fmt::Write;
 
 use super::check::Check;
 use super::row::{Change, Row};
-use super::{broker, client_metrics, group, topic};
+use super::{broker, client_metrics, group, logins, topic};
 
 /// The page as it has to be committed.
 pub fn page() -> String {
     let mut page = String::from(HEAD);
     let (ours, kafkas): (Vec<&Row>, Vec<&Row>) = broker::rows().iter().partition(|row| row.is_ours());
-    section(&mut page, "Of the broker, as in Kafka", &kafkas, of_broker, " *");
-    section(&mut page, "Of the broker, ours alone", &ours, of_broker, "");
-    section(&mut page, "Of a topic", &topic::rows().iter().collect::<Vec<_>>(), of_topic, "");
+    section(&mut page, "Of the broker, as in Kafka", &kafkas, of_broker, mark);
+    section(&mut page, "Of the broker, ours alone", &ours, of_broker, mark);
+    let none = |_: &Row| "";
+    section(&mut page, "Of a topic", &topic::rows().iter().collect::<Vec<_>>(), of_topic, none);
     let subscription: Vec<&Row> = client_metrics::rows().iter().collect();
-    section(&mut page, "Of a client metrics subscription", &subscription, of_broker, "");
+    section(&mut page, "Of a client metrics subscription", &subscription, of_broker, none);
     page.push_str(IDLE);
     idle(&mut page, "Of the broker", broker::rows());
     idle(&mut page, "Of a topic", topic::rows());
@@ -26,21 +27,24 @@ pub fn page() -> String {
 const HEAD: &str = "\
 # Settings
 
-Printed from the rows in `src/config`; `cargo test --test docs` compares. Names, types and defaults are Apache
-Kafka's unless the text says otherwise. A name that stands nowhere here is warned of and has no effect; on a topic it
-is refused.
+This page is generated from the rows in `src/config`; `cargo test --test docs` compares it. Names, types and defaults are
+Apache Kafka's unless the text says otherwise. A setting that is not on this page has no effect, and the log warns of it; on
+a topic it is refused.
 
-What is set by `--set NAME=VALUE` or another flag goes before environment variables, those before the file that
-`--config` names, and that before the default; `--print-config` shows each value and where it comes from. A variable
-is named as in the image `apache/kafka`: `KAFKA_` and the name in capitals, with `_` for a dot, `__` for an underscore
-and `___` for a dash, as in `KAFKA_LOG_RETENTION_MS`; `CLUSTER_ID` is the cluster id. What is meant for a JVM
-(`KAFKA_HEAP_OPTS`, `KAFKA_JMX_…` and their like) is accepted. `KAFKA_ADVERTISED_LISTENERS` without `KAFKA_LISTENERS`
-listens at the same ports, at every address.
+Flags (`--set NAME=VALUE` and others) take precedence over environment variables, those over the file of `--config`, and the
+file over the defaults. `--print-config` shows each value and its source. A variable is named as in the image
+`apache/kafka`: `KAFKA_` and the name in capitals, with `_` for a dot, `__` for an underscore and `___` for a dash, as in
+`KAFKA_LOG_RETENTION_MS`; `CLUSTER_ID` is the cluster id. Variables for a JVM (`KAFKA_HEAP_OPTS`, `KAFKA_JMX_…`) are accepted
+and have no effect. `KAFKA_ADVERTISED_LISTENERS` without `KAFKA_LISTENERS` listens at the same ports, at every address.
 
-A name with a * may be altered while the broker runs (`kafka-configs`, any admin client): for all brokers or for one.
-What is altered for one broker goes before what is altered for all, and that before what it was started with. All of
-a topic's settings may be altered. What is altered holds at once, also for what was there before, and is still there
-after a restart.
+A setting with * can be altered while the broker runs (`kafka-configs.sh`, any admin client): for all brokers or for one. A
+setting with † can be altered for one broker, with the prefix of a listener (`listener.name.NAME.`). All settings of topics,
+groups and client metrics subscriptions can be altered. A value for one broker takes precedence over one for all brokers,
+and both over the values of the start. A change takes effect at once, also for existing topics and data, and survives a
+restart.
+
+SIGHUP reads the file again. Settings with * take effect at once, and so do settings with the prefix of a listener, except
+those that decide which tokens are trusted. The log names the others, which take effect at the next start.
 ";
 
 const IDLE: &str = "
@@ -50,14 +54,32 @@ Settings of Kafka's that nothing depends on here. They are checked, shown to cli
 files and programs written for Kafka need no change.
 ";
 
-fn section(page: &mut String, title: &str, rows: &[&Row], explain: fn(&Row) -> String, mark: &str) {
+/// How the setting can be altered while the broker runs: the text at the beginning of the page explains the marks.
+fn mark(row: &Row) -> &'static str {
+    let has_effect_at_a_listener = [logins::MAX_REAUTH, broker::LOGIN_MAX_BYTES].contains(&row.name);
+    if row.change == Change::Dynamic {
+        " *"
+    } else if logins::is_about_who_logs_in(row.name) || has_effect_at_a_listener {
+        " †"
+    } else {
+        ""
+    }
+}
+
+fn section(
+    page: &mut String,
+    title: &str,
+    rows: &[&Row],
+    explain: fn(&Row) -> String,
+    mark: fn(&Row) -> &'static str,
+) {
     let _ = writeln!(page, "\n## {title}\n\n| name | type | default | accepted | |\n|---|---|---|---|---|");
     for row in rows.iter().filter(|row| row.acts) {
         let (name, kind) = (row.name, row.kind.name().to_lowercase());
-        let mark = if row.change == Change::Dynamic { mark } else { "" };
         let _ = writeln!(
             page,
-            "| `{name}`{mark} | {kind} | {} | {} | {} |",
+            "| `{name}`{} | {kind} | {} | {} | {} |",
+            mark(row),
             default(row),
             accepted(row),
             explain(row)

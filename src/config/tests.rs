@@ -695,6 +695,34 @@ fn in_a_file(set: &[(&str, &str)]) -> Given {
 }
 
 #[test]
+fn every_setting_that_can_be_altered_has_a_mark_on_the_page() {
+    const BY_NAME: [&str; 4] = [
+        "Cannot update these configs dynamically",
+        "can be dynamically updated only per-listener",
+        "Cannot update these configs at default cluster level",
+        "These take effect at the start only",
+    ];
+    let settings = BrokerSettings::default();
+    let may = |resource, name: &str, row: &Row| {
+        let value = row.default.unwrap_or_default().to_owned();
+        let change = Alteration { name: name.to_owned(), operation: Operation::Set, value };
+        let refused = alter(resource, &Overrides::new(), &[change], &settings).err();
+        refused.is_none_or(|why| !BY_NAME.iter().any(|rule| format!("{why:?}").contains(rule)))
+    };
+    let page = page();
+    for row in super::broker::rows().iter().filter(|row| row.acts) {
+        let mark =
+            [" *", " †", ""].into_iter().find(|mark| page.contains(&format!("\n| `{}`{mark} |", row.name)));
+        let is_right = match mark {
+            Some(" *") => may(Resource::Cluster, row.name, row),
+            Some(" †") => may(Resource::Broker, &format!("listener.name.outside.{}", row.name), row),
+            _ => !may(Resource::Cluster, row.name, row) && !may(Resource::Broker, row.name, row),
+        };
+        assert!(is_right, "{} has the mark {mark:?}", row.name);
+    }
+}
+
+#[test]
 fn settings_that_are_read_again_change_where_they_may_and_wait_for_a_restart_where_not() {
     let before = BrokerSettings::load(in_a_file(&[
         ("log.retention.ms", "1000"),
@@ -767,6 +795,24 @@ fn settings_altered_over_the_wire_precede_those_that_are_read_again() {
 }
 
 #[test]
+fn min_insync_replicas_that_no_client_has_altered_follow_the_file() {
+    const NAME: &str = "min.insync.replicas";
+    let min_insync = |settings: &BrokerSettings| {
+        TopicSettings::resolve(&BTreeMap::new(), settings).unwrap().min_insync_replicas
+    };
+    let before = BrokerSettings::load(in_a_file(&[(NAME, "2")])).unwrap();
+    let before = before.altered(Altered::default()).unwrap();
+    let Reloaded { settings, changed, .. } = before.reloaded(&in_a_file(&[(NAME, "3")]));
+    assert_eq!((min_insync(&settings), changed[0].is_altered), (3, false));
+    let [shown] = &describe_cluster(&settings)[..] else { panic!("only this one is shown") };
+    assert_eq!((shown.name.as_str(), shown.value.as_deref()), (NAME, Some("3")), "as in Kafka");
+    // A client may set the value that it has already. From then on the file has no effect.
+    let change = Alteration { name: NAME.to_owned(), operation: Operation::Set, value: "3".to_owned() };
+    let changes = alter(Resource::Cluster, &settings.altered.cluster, &[change], &settings).unwrap();
+    assert_eq!(changes, BTreeMap::from([(NAME.to_owned(), Some("3".to_owned()))]));
+}
+
+#[test]
 fn settings_of_the_program_itself_are_not_removed_by_a_file() {
     let before = broker(&[("max.connections", "7")]).unwrap();
     let Reloaded { settings, changed, waiting, .. } = before.reloaded(&Given::default());
@@ -801,24 +847,6 @@ fn a_listener_has_the_protocol_that_the_map_names() {
     let refusal =
         broker(&[("listeners", "X://:0"), ("listener.security.protocol.map", "X:TLS")]).unwrap_err();
     assert!(refusal.to_string().contains("TLS is no security protocol"), "{refusal}");
-}
-
-#[test]
-fn min_insync_replicas_that_no_client_has_altered_follow_the_file() {
-    const NAME: &str = "min.insync.replicas";
-    let min_insync = |settings: &BrokerSettings| {
-        TopicSettings::resolve(&BTreeMap::new(), settings).unwrap().min_insync_replicas
-    };
-    let before = BrokerSettings::load(in_a_file(&[(NAME, "2")])).unwrap();
-    let before = before.altered(Altered::default()).unwrap();
-    let Reloaded { settings, changed, .. } = before.reloaded(&in_a_file(&[(NAME, "3")]));
-    assert_eq!((min_insync(&settings), changed[0].is_altered), (3, false));
-    let [shown] = &describe_cluster(&settings)[..] else { panic!("only this one is shown") };
-    assert_eq!((shown.name.as_str(), shown.value.as_deref()), (NAME, Some("3")), "as in Kafka");
-    // A client may set the value that it has already. From then on the file has no effect.
-    let change = Alteration { name: NAME.to_owned(), operation: Operation::Set, value: "3".to_owned() };
-    let changes = alter(Resource::Cluster, &settings.altered.cluster, &[change], &settings).unwrap();
-    assert_eq!(changes, BTreeMap::from([(NAME.to_owned(), Some("3".to_owned()))]));
 }
 
 #[test]
