@@ -95,7 +95,32 @@ async fn wait<K, T>(
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::task::Poll;
+
+    use tokio::sync::{Mutex, oneshot};
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_work_after_a_change_is_done_and_the_turn_kept_until_then_also_if_the_client_goes_away() {
+        let (durable, change) = oneshot::channel::<()>();
+        let (done, work) = oneshot::channel();
+        let turns = Arc::new(Mutex::new(()));
+        let turn = Arc::clone(&turns).lock_owned().await;
+        let changes = async move {
+            change.await.unwrap();
+            done.send(()).unwrap();
+        };
+        let mut waiting = Box::pin(to_the_end(changes, turn));
+        assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await);
+        drop(waiting);
+        assert!(turns.try_lock().is_err());
+        durable.send(()).unwrap();
+        work.await.unwrap();
+        drop(turns.lock().await);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_change_that_takes_too_long_is_refused_and_those_that_are_done_keep_their_outcome() {
