@@ -26,15 +26,24 @@ pub(super) fn decide(step: &mut Step, request: GroupRequest<Join>, new_id: Membe
     }
     if !has_place_for(step, join.member.as_deref()) {
         step.refuse_join(reply, GroupError::GroupFull, MemberId::new());
-        if let Some(id) = join.member.filter(|id| step.hard.member(id).is_some()) {
-            step.remove(vec![id]);
-            step.after_departure();
+        if let Some(id) = join.member {
+            turn_away(step, id);
         }
         return;
     }
     match join.member.clone() {
         None => newcomer(step, join, new_id, reply),
         Some(id) => known(step, id, join, reply),
+    }
+}
+
+/// There is no place for a member, or for a newcomer with its id: the others no longer wait for it.
+fn turn_away(step: &mut Step, id: MemberId) {
+    if step.hard.member(&id).is_some() {
+        step.remove(vec![id]);
+        step.after_departure();
+    } else if step.expect_no_more(&id) {
+        step.complete_if_all_joined();
     }
 }
 

@@ -513,6 +513,24 @@ fn where_the_largest_size_shrank_the_last_to_come_back_are_left_outside() {
 }
 
 #[test]
+fn a_newcomer_that_finds_no_place_is_not_waited_for() {
+    let (mut play, members) = Play::stable(vec![newcomer("a"), newcomer("b")]);
+    play.rules.max_size = 3;
+    let [c, d, e] = ["c", "d", "e"].map(|client| {
+        let caller = play.join(Join { confirms_its_id: true, ..newcomer(client) });
+        let (error, member) = play.join_refused(caller);
+        assert_eq!(error, GroupError::MemberIdRequired);
+        Join { member: Some(member), ..newcomer(client) }
+    });
+    let joined = [c, d, again(&members[0])].map(|join| play.join(join));
+    for refused in [e, again(&members[1])] {
+        let caller = play.join(refused);
+        assert_eq!(play.join_refused(caller), (GroupError::GroupFull, String::new()));
+    }
+    joined.into_iter().for_each(|caller| drop(play.joined(caller)));
+}
+
+#[test]
 fn the_metadata_of_a_member_has_bounds() {
     let mut play = Play::default();
     let much = Opaque::copy_of(&vec![0; 1024 * 1024]);
