@@ -13,6 +13,7 @@ mod classic;
 mod deadlines;
 pub mod group;
 mod groups;
+mod idle;
 mod jobs;
 pub mod machine;
 pub mod reply;

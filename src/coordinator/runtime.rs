@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::idle::Idle;
 use super::jobs::Jobs;
 use super::machine::{Job, Keeper, Machine, Occasion, Restored};
 use super::reply::{AwaitedAnswer, Reply, SettledAnswer};
@@ -52,8 +53,8 @@ pub(super) struct Runtime<M: Machine> {
     /// The slots by the time of their next alarm.
     alarms: Mutex<BTreeSet<(Duration, M::Key)>>,
     alarm_moved: Notify,
-    /// Dispensable machines, the longest idle first.
-    idle: Mutex<BTreeSet<(u64, M::Key)>>,
+    /// The dispensable machines.
+    idle: Mutex<Idle<M::Key>>,
     jobs: Jobs<M::Key, M::Command>,
     workers: AtomicUsize,
     /// The memory of all slots.
@@ -605,18 +606,18 @@ impl<M: Machine> Runtime<M> {
         }
     }
 
-    /// Frees an idle machine when memory gets short, because others need it.
+    /// Deletes an idle machine when memory gets short, because others need it. As long as the idle ones take no more
+    /// than what is left, they stay: a newcomer that has got its id has to find its group again.
     fn keep_some_room(&self, at: SessionMoment) {
-        let is_tight = self.room(at) < self.limits.bytes / 8;
-        if is_tight && !lock(&self.idle).is_empty() {
+        let room = self.room(at);
+        if room < self.limits.bytes / 8 && lock(&self.idle).bytes() > room {
             self.make_room(&mut self.slots_mut(), at);
         }
     }
 
     /// Deletes one of the dispensable machines. Returns whether it found one.
     fn make_room(&self, slots: &mut Slots<M>, at: SessionMoment) -> bool {
-        let candidates: Vec<M::Key> =
-            lock(&self.idle).iter().take(CANDIDATES).map(|(_, key)| key.clone()).collect();
+        let candidates = lock(&self.idle).first(CANDIDATES);
         for key in candidates {
             let Some(slot) = slots.by_key.get::<M::Key>(&key).cloned() else { continue };
             let mut state = slot.lock();
@@ -731,14 +732,11 @@ impl<M: Machine> Runtime<M> {
             self.set_alarm(slot, state, next);
         }
         let is_dispensable = self.is_dispensable(slot, state);
-        match (is_dispensable == Some(true), state.idle) {
-            (true, None) => {
-                let number = self.next_number();
-                state.idle = Some(number);
-                lock(&self.idle).insert((number, slot.key.clone()));
-            }
-            (false, Some(_)) => self.no_longer_idle(slot, state),
-            (true, Some(_)) | (false, None) => {}
+        if is_dispensable == Some(true) {
+            let number = *state.idle.get_or_insert_with(|| self.next_number());
+            lock(&self.idle).set(number, &slot.key, state.bytes);
+        } else {
+            self.no_longer_idle(slot, state);
         }
         is_dispensable.is_none()
     }
@@ -757,7 +755,7 @@ impl<M: Machine> Runtime<M> {
 
     fn no_longer_idle(&self, slot: &Slot<M>, state: &mut State<M>) {
         if let Some(number) = state.idle.take() {
-            lock(&self.idle).remove(&(number, slot.key.clone()));
+            lock(&self.idle).remove(number, &slot.key);
         }
     }
 

@@ -575,6 +575,24 @@ fn groups_that_hold_nothing_take_no_room_from_those_that_do() {
     }
 }
 
+#[test]
+fn a_newcomer_finds_its_group_again_although_memory_gets_short() {
+    const BYTES: usize = 320_000;
+    let stage = Stage::new(Rules { total_bytes: BYTES, ..rules() });
+    let mut full = 0;
+    while stage.groups.runtime.held() < BYTES / 16 * 15 {
+        now(stage.groups.commit(&format!("full {full}"), commit(1))).unwrap();
+        full += 1;
+    }
+    let refused = now(stage.groups.join("g", Join { confirms_its_id: true, ..newcomer("a") })).unwrap_err();
+    assert_eq!(refused.error, GroupError::MemberIdRequired);
+    now(stage.groups.commit("full 0", commit(2))).unwrap();
+    let mut joins = pin!(stage.groups.join("g", Join { member: Some(refused.member), ..newcomer("a") }));
+    assert_eq!(peek(joins.as_mut()), None);
+    stage.wait(3);
+    assert!(peek(joins).unwrap().is_ok());
+}
+
 #[tokio::test]
 async fn groups_that_are_left_with_nothing_are_removed_at_the_check() {
     let stage = Stage::new(rules());
