@@ -23,6 +23,7 @@ mod retention;
 #[cfg(any(test, feature = "simulated-disk"))]
 mod seeded;
 mod seen;
+mod stalls;
 mod store;
 mod topics;
 mod troubles;

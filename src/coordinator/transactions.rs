@@ -98,7 +98,8 @@ pub struct StagedOffsets<'a> {
 impl Transactions {
     /// The caller has to run [`Transactions::run`].
     pub fn start(store: Store, rules: TransactionRules, clock: Clock) -> Transactions {
-        let timeouts = Mutex::new(Timeouts::start(store.position(), store.resumed_at()));
+        let now = session_time(&clock, &store);
+        let timeouts = Mutex::new(Timeouts::start(store.position(), store.resumed_at(), now));
         Transactions(Arc::new(Inner { store, rules, clock, timeouts }))
     }
 
@@ -119,8 +120,6 @@ impl Transactions {
 
     /// Turns the clock forward for a test, and ends what is overdue then.
     pub async fn turn_clock(&self, by: Duration) {
-        // A transaction that no check has seen counts as younger than the interval of the checks.
-        self.abort_overdue().await;
         self.0.clock.turn(by);
         self.abort_overdue().await;
         self.expire().await;
@@ -373,7 +372,7 @@ impl Transactions {
     /// Aborts the transactions that are open for longer than their timeout.
     async fn abort_overdue(&self) {
         let overdue = {
-            let (now, time) = (self.0.clock.monotonic(), self.0.store.now().time);
+            let (now, time) = (session_time(&self.0.clock, &self.0.store), self.0.store.now().time);
             let mut timeouts = self.0.timeouts.lock().ignoring_poison();
             timeouts.overdue(&self.published(), now, time, &self.0.rules)
         };
@@ -435,6 +434,12 @@ impl Transactions {
             let _ = self.begin(Command::ExpireTransactions { idle_since }).await;
         }
     }
+}
+
+/// The monotonic clock, except that it stops while the journal is stalled: a producer whose answer is held back cannot
+/// end its transaction.
+fn session_time(clock: &Clock, store: &Store) -> Duration {
+    clock.monotonic().saturating_sub(store.stalled_for())
 }
 
 impl From<&BrokerSettings> for TransactionRules {

@@ -106,6 +106,10 @@ impl Clocks {
         self.now();
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// See [`Clock::since_boot`].
     pub(super) fn since_boot(&self) -> Duration {
         self.clock.since_boot()

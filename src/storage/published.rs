@@ -9,6 +9,7 @@ use super::extent::ExtentReader;
 use super::live::LiveSettings;
 use super::partition::{OpenedLog, Partition};
 use super::seen::TopicsAndSettings;
+use super::stalls::Stalls;
 use super::topics::{Topic, Topics};
 use super::waiter::ChangeSignal;
 use crate::config::{self, BrokerSettings, Given, IgnoredSetting, Overrides, Reloaded, TopicSettings};
@@ -49,6 +50,7 @@ pub(super) struct Published {
     /// The reason why nothing more is written; unset while the journal works.
     failed: OnceLock<String>,
     pub(super) counts: Counts,
+    pub(super) stalls: Stalls,
     /// A round was published.
     pub(super) changes: ChangeSignal,
 }
@@ -101,6 +103,7 @@ impl Published {
             acls_version: AtomicU64::new(0),
             tokens: RwLock::default(),
             live,
+            stalls: Stalls::new(clocks.clock().clone()),
             clocks,
             version: AtomicU64::new(0),
             position: AtomicU64::new(shard.position()),

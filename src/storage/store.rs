@@ -595,6 +595,11 @@ impl Store {
         self.0.clocks.now()
     }
 
+    /// The time for which the journal was stalled since the store was opened. It grows during a stall.
+    pub fn stalled_for(&self) -> Duration {
+        self.0.published.stalls.total()
+    }
+
     pub fn counts(&self) -> &Counts {
         &self.0.published.counts
     }

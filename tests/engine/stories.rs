@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jackdaw::config::{BrokerSettings, Durability, Given};
+use jackdaw::coordinator::{TimeLimit, TransactionRules, Transactions};
 use jackdaw::kernel::{Applied, Command, EndTransaction, EndedBy, InitTransaction, Refusal, Scope};
 use jackdaw::record::{BatchBuilder, Codec, Producer};
 use jackdaw::storage::extent::ListedBatch;
@@ -1040,4 +1042,32 @@ fn i2_the_producers_that_are_forgotten_are_the_same_after_a_replay_and_new_ones_
     assert_eq!(write(&store, 1, 0), Ok((1, true)), "a retry is known");
     assert_eq!(write(&store, 0, 0), Ok((MOST + 1, false)), "the one that was forgotten begins anew");
     assert_eq!(write(&store, 1, 0), Ok((MOST + 2, false)), "and 1 was forgotten for it, 15 minutes after");
+}
+
+#[test]
+fn x11_a_hanging_sync_does_not_count_for_the_timeout_of_a_transaction() {
+    let (fs, clock) = (SimFs::new(93), Clock::manual(Timestamp(1_000_000)));
+    let store =
+        Store::open(StoreOptions { clock: clock.clone(), ..options(&fs, Durability::Fsync) }).unwrap();
+    let partition = make_topic(&store, "t", 1).partitions[0].clone();
+    let rules = TransactionRules::from(&BrokerSettings::default());
+    let transactions = Transactions::start(store.clone(), rules, clock.clone());
+    let pass = |seconds| now(transactions.turn_clock(Duration::from_secs(seconds)));
+    let mut producer = now(transactions.init("tx", None, TimeLimit::Millis(10_000))).unwrap();
+    for was_seen in [true, false] {
+        now(transactions.join("tx", producer, vec![partition.key()], Vec::new())).unwrap();
+        if was_seen {
+            pass(1);
+        }
+        fs.hang(Operation::SyncData, Duration::from_secs(30), &clock);
+        now(store.append(&partition, batch(&["x"]))).unwrap();
+        pass(0);
+        let end = transactions.end("tx", producer, TransactionEnd::Commit, EndedBy::ClientWithNewEpoch);
+        producer = now(end).expect("the producer is not fenced");
+    }
+    now(transactions.join("tx", producer, vec![partition.key()], Vec::new())).unwrap();
+    pass(10);
+    assert!(transactions.get("tx").unwrap().is_open());
+    pass(1);
+    assert!(!transactions.get("tx").unwrap().is_open());
 }

@@ -1,4 +1,5 @@
-//! The time for which transactions are open. The time in which the broker did not run does not count.
+//! The time for which transactions are open. The time in which the broker did not run does not count, and neither does
+//! that in which the journal was stalled.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,11 +9,14 @@ use super::TransactionRules;
 use crate::kernel::{ProducerAt, Transactions};
 use crate::types::{ProducerId, Timestamp, TopicPartition};
 
-/// When the open transactions were first seen. It is measured with the monotonic clock from then on.
+/// When the open transactions were first seen. It is measured from then on with the monotonic clock, without the stalls
+/// of the journal.
 #[derive(Debug)]
 pub(super) struct Timeouts {
     /// The journal's last entry at the start, and its time.
     resumed: (u64, Timestamp),
+    /// The last look at the transactions; at first the start.
+    looked: Duration,
     seen: HashMap<(ProducerId, u64), FirstSight>,
 }
 
@@ -40,12 +44,12 @@ pub(super) struct Overdue {
 }
 
 impl Timeouts {
-    pub fn start(position: u64, time: Timestamp) -> Timeouts {
-        Timeouts { resumed: (position, time), seen: HashMap::new() }
+    pub fn start(position: u64, time: Timestamp, now: Duration) -> Timeouts {
+        Timeouts { resumed: (position, time), looked: now, seen: HashMap::new() }
     }
 
-    /// The transactions that are overdue at `now` by the monotonic clock. This is called once per interval
-    /// [`TransactionRules::timeout_check`]. `time` is the time for new entries of the journal.
+    /// The transactions that are overdue at `now` by the monotonic clock without stalls. `time` is the time for new
+    /// entries of the journal.
     pub fn overdue(
         &mut self,
         all: &Transactions,
@@ -54,6 +58,8 @@ impl Timeouts {
         rules: &TransactionRules,
     ) -> Vec<Overdue> {
         let before = std::mem::take(&mut self.seen);
+        let since_last_look = now.saturating_sub(self.looked);
+        self.looked = now;
         let mut overdue = Vec::new();
         for (id, transaction) in all.open() {
             let Some(open) = transaction.ongoing() else { continue };
@@ -61,7 +67,7 @@ impl Timeouts {
             let started = transaction.started.unwrap_or(time);
             let first = before.get(&key).copied().unwrap_or_else(|| FirstSight {
                 at: now,
-                before: self.before_first_sight(open.began, started, time, rules.timeout_check),
+                before: self.before_first_sight(open.began, started, time, since_last_look),
                 is_overdue: false,
             });
             let open_for = first.before + now.saturating_sub(first.at);
@@ -87,11 +93,11 @@ impl Timeouts {
         began: u64,
         started: Timestamp,
         time: Timestamp,
-        every: Duration,
+        since_last_look: Duration,
     ) -> Duration {
         let (position, resumed_at) = self.resumed;
         let resumed_at = if cfg!(feature = "bug-timeout-counts-downtime") { time } else { resumed_at };
-        if began <= position { resumed_at.since(started) } else { time.since(started).min(every) }
+        if began <= position { resumed_at.since(started) } else { time.since(started).min(since_last_look) }
     }
 }
 
@@ -140,7 +146,7 @@ mod tests {
             };
             shard.apply(time(900), &Command::InitTransaction(init)).unwrap();
             let producer = shard.transactions().get("tx").unwrap().producer;
-            let mut play = Play { shard, producer, timeouts: Timeouts::start(0, time(0)) };
+            let mut play = Play { shard, producer, timeouts: Timeouts::start(0, time(0), Duration::ZERO) };
             play.open(1000);
             play
         }
@@ -204,7 +210,7 @@ mod tests {
     #[test]
     fn x11_the_time_in_which_the_broker_did_not_run_does_not_count() {
         let mut play = Play::new(false);
-        play.timeouts = Timeouts::start(1, time(1050));
+        play.timeouts = Timeouts::start(1, time(1050), Duration::ZERO);
         assert_eq!(play.look(0, 9000), None);
         assert_eq!(play.look(10, 9010), None, "open for 60 s");
         assert_eq!(play.look(11, 9011), Some((61, true)));
@@ -213,9 +219,9 @@ mod tests {
     #[test]
     fn a_step_of_the_wall_clock_makes_no_transaction_older() {
         let mut play = Play::new(false);
-        assert_eq!(play.look(5, 9000), None, "at most the interval of the checks passed before");
-        assert_eq!(play.look(55, 99_000), None);
-        assert_eq!(play.look(56, 0), Some((61, true)));
+        assert_eq!(play.look(5, 9000), None, "at most the time since the last look has passed");
+        assert_eq!(play.look(60, 99_000), None);
+        assert_eq!(play.look(61, 0), Some((61, true)));
     }
 
     #[test]

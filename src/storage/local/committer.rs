@@ -90,6 +90,7 @@ impl Committer {
     fn run_rounds(&self, sync_thread: Option<&mpsc::Sender<Round>>) {
         for count in 0.. {
             let Some(work) = self.take_work() else { return };
+            self.published.stalls.round_begins();
             let round = self.engine().begin(work);
             let hand_over = round.wants_sync() || count == ROUNDS_FOR_OTHERS;
             match sync_thread.filter(|_| hand_over) {
@@ -107,6 +108,7 @@ impl Committer {
             self.timed(|| round.sync());
         }
         self.engine().finish(round);
+        self.published.stalls.round_ends();
     }
 
     /// Runs a sync and counts its duration.

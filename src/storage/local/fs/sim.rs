@@ -13,11 +13,13 @@ use std::fmt::Write as _;
 use std::io::{self, IoSlice};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::{Entry, File, Fs, Lock, Metadata, Open, OpenDir, Space, Volume};
 use crate::storage::seeded::Random;
+use crate::time::Clock;
 
 const SECTOR: usize = 512;
 const BLOCK: u64 = 4096;
@@ -84,6 +86,7 @@ impl SimFs {
             pending_names: Vec::new(),
             locked: Vec::new(),
             faults: Vec::new(),
+            hang: None,
             capacity: None,
             read_only: false,
             changes: 0,
@@ -123,6 +126,11 @@ impl SimFs {
 
     pub fn fail(&self, fault: Fault) {
         self.locked().faults.push(fault);
+    }
+
+    /// The next such call takes this long by a manual clock.
+    pub fn hang(&self, operation: Operation, how_long: Duration, clock: &Clock) {
+        self.locked().hang = Some((operation, how_long, clock.clone()));
     }
 
     pub fn heal(&self) {
@@ -484,6 +492,8 @@ struct Disk {
     pending_names: Vec<NameChange>,
     locked: Vec<u64>,
     faults: Vec<Fault>,
+    /// The next call of this kind takes this long.
+    hang: Option<(Operation, Duration, Clock)>,
     capacity: Option<u64>,
     read_only: bool,
     changes: u64,
@@ -558,6 +568,9 @@ impl Disk {
         self.note(format_args!("{operation:?} {}", path.display()));
         if operation.changes() {
             self.changes += 1;
+        }
+        if let Some((_, how_long, clock)) = self.hang.take_if(|(hangs, ..)| *hangs == operation) {
+            clock.turn(how_long);
         }
         if self.is_off() {
             return Err(off());
