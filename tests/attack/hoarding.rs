@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use jackdaw::protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use jackdaw::protocol::messages::fetch_request::{FetchRequest, FetchTopic};
 use jackdaw::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use jackdaw::protocol::{Request, Writer};
@@ -192,6 +193,47 @@ fn groups_of_one_member_take_what_their_account_says() {
         let taken = counting::held() - before;
         assert!(taken < 9 << 20, "{made} groups took {taken} bytes on an account of 8 MiB");
         assert!(taken > 4 << 20, "{made} groups took {taken} bytes: the account asks for too much");
+    });
+}
+
+/// A consumer's subscription of 1 MiB to topics with short names. Those of two members differ.
+fn large_subscription(member: u32) -> Vec<u8> {
+    const NAMES: u32 = ((1 << 20) - 100) / 6;
+    let mut bytes = [&[0, 0][..], &(NAMES + 1).to_be_bytes(), b"\0\x01t"].concat();
+    for number in member * NAMES..(member + 1) * NAMES {
+        bytes.extend([0, 4]);
+        bytes.extend([0, 6, 12, 18].map(|shift| b'0' + (number >> shift & 0x3f) as u8));
+    }
+    bytes.extend(u32::MAX.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn the_topics_of_large_subscriptions_are_not_collected_to_delete_an_offset() {
+    use jackdaw::protocol::messages::offset_delete_request::{
+        OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+    };
+    const MEMBERS: u32 = 8;
+    alone(async {
+        let victim = Victim::start().await;
+        let mut open = Vec::new();
+        for member in 0..MEMBERS {
+            let mut socket = connect(victim.address()).await;
+            socket.write_all(&request(3, &join("large", &large_subscription(member)))).await.unwrap();
+            open.push(socket);
+        }
+        let mut client = victim.node.client().await;
+        let described = || DescribeGroupsRequest { groups: vec!["large".to_owned()], ..Default::default() };
+        while client.call(0, described()).await.groups[0].members.len() < MEMBERS as usize {}
+
+        let watch = Watch::new();
+        let partitions = vec![OffsetDeleteRequestPartition { partition_index: 0 }];
+        let topics = vec![OffsetDeleteRequestTopic { name: "t".to_owned(), partitions }];
+        let delete = OffsetDeleteRequest { group_id: "large".to_owned(), topics };
+        let answer = client.call(0, delete).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, 86, "GROUP_SUBSCRIBED_TO_TOPIC");
+        assert!(watch.most() < 4 * MIB, "{} bytes", watch.most());
+        victim.serves_a_good_client().await;
     });
 }
 

@@ -23,7 +23,7 @@ fn delete(step: &mut Step, offsets: &[OffsetToDelete]) -> Result<Each, GroupErro
     if !step.is_empty() && step.hard.protocol_type() != Some(CONSUMER) {
         return Err(GroupError::NotEmpty);
     }
-    let subscribed = subscription::of_group(step.hard);
+    let subscribed = subscription::of_group(step.hard, offsets.iter().map(|offset| &*offset.topic));
     let answer = |offset: &OffsetToDelete| {
         if subscribed.includes(&offset.topic) { Err(GroupError::SubscribedToTopic) } else { Ok(()) }
     };

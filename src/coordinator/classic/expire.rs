@@ -49,15 +49,12 @@ fn of_deleted_topics<'a>(step: &'a Step) -> impl Iterator<Item = (TopicPartition
 
 /// The expired offsets, with the times of their commits.
 fn expired(step: &Step, now: Timestamp) -> Vec<(TopicPartition, Timestamp)> {
-    let subscribed = subscription::of_group(step.hard);
     let counts_from = match (step.hard.protocol_type(), step.hard.phase()) {
         (None, _) => None,
         (Some(_), Phase::Empty { since }) => since,
         (Some(subscription::CONSUMER), Phase::Stable) => None,
         (Some(_), _) => return Vec::new(),
     };
-    let is_read =
-        |topic: &TopicId| step.view.seen().topic(*topic).is_none_or(|topic| subscribed.includes(topic.name));
     let is_over = |committed: &CommittedOffset| match committed.expires_at {
         Some(expires_at) => now >= expires_at,
         None => {
@@ -65,9 +62,15 @@ fn expired(step: &Step, now: Timestamp) -> Vec<(TopicPartition, Timestamp)> {
             now.since(from) >= step.view.rules.offsets_retention
         }
     };
-    let offsets = step.view.offsets().all().iter();
-    offsets
-        .filter(|(partition, committed)| is_over(committed) && !is_read(&partition.topic))
-        .map(|(partition, committed)| (*partition, committed.committed_at))
-        .collect()
+    let over = step.view.offsets().all().iter().filter(|(_, committed)| is_over(committed));
+    let over: Vec<_> = over
+        .filter_map(|(of, committed)| {
+            Some((step.view.seen().topic(of.topic)?.name, (*of, committed.committed_at)))
+        })
+        .collect();
+    if over.is_empty() {
+        return Vec::new();
+    }
+    let subscribed = subscription::of_group(step.hard, over.iter().map(|(topic, _)| *topic));
+    over.into_iter().filter(|(topic, _)| !subscribed.includes(topic)).map(|(_, offset)| offset).collect()
 }

@@ -12,7 +12,7 @@ pub(super) const CONSUMER: &str = "consumer";
 /// An assignment of version 0 without topics and user data.
 pub(super) const EMPTY_ASSIGNMENT: &[u8] = &[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 
-/// The topics that the members of a group read.
+/// Which of certain topics the members of a group read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Subscribed<'a> {
     /// The members are not consumers.
@@ -32,35 +32,46 @@ impl Subscribed<'_> {
     }
 }
 
-pub(super) fn of_group(group: &Group) -> Subscribed<'_> {
+/// Which of the `wanted` topics the members of a group read. Members may name millions of topics, so no others are
+/// collected.
+pub(super) fn of_group<'a>(group: &Group, wanted: impl Iterator<Item = &'a str>) -> Subscribed<'a> {
     if group.protocol_type() != Some(CONSUMER) {
         return Subscribed::NotConsumers;
     }
-    let mut all = BTreeSet::new();
+    let wanted: BTreeSet<&str> = wanted.collect();
+    let mut read = BTreeSet::new();
     for member in group.members().values() {
         let metadata = group.protocol().and_then(|protocol| member.metadata(protocol));
-        match metadata.and_then(|metadata| topics(metadata.bytes())) {
-            Some(topics) => all.extend(topics),
-            None => return Subscribed::ToAnything,
+        let seen = metadata
+            .and_then(|metadata| see_topics(metadata.bytes(), |topic| read.extend(wanted.get(topic))));
+        if seen.is_none() {
+            return Subscribed::ToAnything;
         }
     }
-    Subscribed::To(all)
+    Subscribed::To(read)
 }
 
 /// The topics of a consumer's subscription; `None` if the bytes are not one.
-pub fn topics(mut bytes: &[u8]) -> Option<Vec<&str>> {
+pub fn topics(bytes: &[u8]) -> Option<Vec<&str>> {
+    let mut topics = Vec::new();
+    see_topics(bytes, |topic| topics.push(topic))?;
+    Some(topics)
+}
+
+/// Calls `see` with each topic of a consumer's subscription, until its end or until the bytes are not one. Returns `None`
+/// then.
+fn see_topics<'a>(mut bytes: &'a [u8], mut see: impl FnMut(&'a str)) -> Option<()> {
     let input = &mut bytes;
     let version = i16::from_be_bytes(take(input, 2)?.try_into().ok()?);
     if version < 0 {
         return None;
     }
     let count = i32::from_be_bytes(take(input, 4)?.try_into().ok()?);
-    let mut topics = Vec::new();
     for _ in 0..count {
         let length = i16::from_be_bytes(take(input, 2)?.try_into().ok()?);
-        topics.push(std::str::from_utf8(take(input, usize::try_from(length).ok()?)?).ok()?);
+        see(std::str::from_utf8(take(input, usize::try_from(length).ok()?)?).ok()?);
     }
-    Some(topics)
+    Some(())
 }
 
 fn take<'a>(input: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
