@@ -73,13 +73,13 @@ impl Groups {
         let every = self.rules().retention_check;
         let mut next_check = self.clock().monotonic() + every;
         loop {
-            let next_alarm = self.runtime.ring();
             let now = self.clock().monotonic();
             if next_check <= now {
                 self.expire().await;
                 next_check = now + every;
             }
-            let next = next_check.saturating_sub(now);
+            let next_alarm = self.runtime.ring();
+            let next = next_check.saturating_sub(self.clock().monotonic());
             let wait = next_alarm.map_or(next, |wait| wait.min(next)).max(TIMER_GRAIN);
             tokio::select! {
                 () = time::sleep(wait) => {}
@@ -300,11 +300,13 @@ impl Groups {
         self.runtime.command(group, |_| Some(Command::Hold { member, time }));
     }
 
-    /// Removes offsets that are too old and those of deleted topics.
+    /// Removes offsets that are too old and those of deleted topics. Fires timers meanwhile, because there may be very
+    /// many groups.
     async fn expire(&self) {
         for name in self.runtime.keys() {
             let by_age_at = self.shared.store.now().trusted;
             self.runtime.command(&name, |_| Some(Command::Expire { by_age_at }));
+            self.runtime.ring();
             tokio::task::yield_now().await;
         }
     }

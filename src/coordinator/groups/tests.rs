@@ -492,6 +492,21 @@ async fn sessions_end_on_time_also_shortly_after_one_another() {
     assert_eq!(states(), [GroupState::Empty, GroupState::Empty]);
 }
 
+#[tokio::test]
+async fn timers_fire_while_the_offsets_of_many_groups_are_checked() {
+    let stage = Stage::new(Rules { retention_check: Duration::ZERO, ..rules() });
+    for group in 0..100 {
+        now(stage.groups.commit(&format!("offsets {group}"), commit(1))).unwrap();
+    }
+    let mut joins = pin!(stage.groups.join("g", newcomer("a")));
+    assert_eq!(peek(joins.as_mut()), None);
+    let mut runs = pin!(stage.groups.run());
+    assert!(peek(runs.as_mut()).is_none(), "the first group is checked");
+    stage.clock.turn(Duration::from_secs(3));
+    assert!(peek(runs).is_none(), "and the second one");
+    assert!(peek(joins).unwrap().is_ok());
+}
+
 #[test]
 fn m7_once_the_journal_has_failed_no_group_is_served() {
     let stage = Stage::new(rules());
