@@ -60,6 +60,9 @@ struct Members {
     by_id: SharedMap<MemberId, Member>,
     /// The members with an instance id, by that id.
     instances: SharedMap<String, MemberId>,
+    /// How many members support each protocol.
+    #[serde(skip)]
+    supporters: SharedMap<String, usize>,
     #[serde(skip)]
     memory: Memory,
 }
@@ -227,6 +230,12 @@ impl Group {
         self.members().get(id)
     }
 
+    /// Whether all members support a protocol.
+    pub fn all_support(&self, protocol: &str) -> bool {
+        let members = &self.kind.classic().members;
+        members.supporters.get(protocol).copied().unwrap_or(0) == members.by_id.size()
+    }
+
     /// The member that currently has an instance id.
     pub fn instance(&self, instance: &str) -> Option<&MemberId> {
         self.kind.classic().members.instances.get(instance)
@@ -373,6 +382,7 @@ impl Members {
         let member = self.by_id.get(id)?.clone();
         self.by_id.remove_mut(id);
         self.memory -= member.weigh(id);
+        member.protocol_names().for_each(|protocol| self.remove_supporter(protocol));
         if let Some(instance) = &member.instance
             && self.instances.get(instance).is_some_and(|holder| holder == id)
         {
@@ -381,24 +391,57 @@ impl Members {
         Some(member)
     }
 
-    /// Adds a member. An instance id has only one member, so an older one is removed.
+    /// Adds or replaces a member. An instance id has only one member, so an older one is removed.
     fn insert(&mut self, id: MemberId, member: Member) {
+        self.remove(&id);
         if let Some(instance) = &member.instance {
             if let Some(older) = self.instances.get(instance).cloned() {
                 self.remove(&older);
             }
             self.instances.insert_mut(instance.clone(), id.clone());
         }
-        self.memory += member.weigh(&id);
+        self.count(&id, &member);
         self.by_id.insert_mut(id, member);
     }
+
+    /// Counts a new member.
+    fn count(&mut self, id: &str, member: &Member) {
+        self.memory += member.weigh(id);
+        member.protocol_names().for_each(|protocol| self.add_supporter(protocol));
+    }
+
+    fn add_supporter(&mut self, protocol: &str) {
+        match self.supporters.get_mut(protocol) {
+            Some(count) => *count += 1,
+            None => {
+                self.supporters.insert_mut(protocol.to_owned(), 1);
+                self.memory.own += of_supporters(protocol);
+            }
+        }
+    }
+
+    fn remove_supporter(&mut self, protocol: &str) {
+        match self.supporters.get_mut(protocol) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) => {
+                self.supporters.remove_mut(protocol);
+                self.memory.own -= of_supporters(protocol);
+            }
+            None => {}
+        }
+    }
+}
+
+/// The memory of the count of a protocol's supporters.
+fn of_supporters(protocol: &str) -> usize {
+    entry::<String, usize>() + text(protocol)
 }
 
 impl From<StoredMembers> for Members {
     fn from(StoredMembers { by_id, instances }: StoredMembers) -> Members {
-        let mut memory = Memory::default();
-        by_id.iter().for_each(|(id, member)| memory += member.weigh(id));
-        Members { by_id, instances, memory }
+        let mut members = Members { instances, ..Members::default() };
+        by_id.iter().for_each(|(id, member)| members.count(id, member));
+        Members { by_id, ..members }
     }
 }
 
@@ -408,11 +451,20 @@ impl Member {
         self.protocols.iter().find(|(name, _)| name == protocol).map(|(_, metadata)| metadata)
     }
 
-    pub fn supports(&self, protocol: &str) -> bool {
-        self.metadata(protocol).is_some()
+    /// Each of its protocols once, also if it has listed one twice.
+    fn protocol_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.protocols.iter().map(|(name, _)| name.as_str()).enumerate();
+        names
+            .filter(|(at, name)| self.protocols[..*at].iter().all(|(other, _)| other != name))
+            .map(|(_, name)| name)
     }
 
-    /// The memory of a member with this id.
+    /// The memory of the counts of supporters, if no other member supports its protocols.
+    pub fn weigh_support(&self) -> usize {
+        self.protocols.iter().map(|(name, _)| of_supporters(name)).sum()
+    }
+
+    /// The memory of a member with this id, without [`Member::weigh_support`].
     pub fn weigh(&self, id: &str) -> Memory {
         let instance = self
             .instance

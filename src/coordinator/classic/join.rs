@@ -179,9 +179,8 @@ fn shares_a_protocol(group: &Group, join: &Join) -> bool {
     if matches!(group.phase(), Phase::Empty { .. }) {
         return !join.protocol_type.is_empty() && !join.protocols.is_empty();
     }
-    let known_to_all = |name: &str| group.members().values().all(|member| member.supports(name));
     group.protocol_type() == Some(join.protocol_type.as_str())
-        && join.protocols.iter().any(|(name, _)| known_to_all(name))
+        && join.protocols.iter().any(|(name, _)| group.all_support(name))
 }
 
 /// Whether an election now would choose the current protocol again.

@@ -1,5 +1,6 @@
 //! A rebalance: from one generation to the next.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::soft::{FirstRound, JoinRound, rebalance_timeout};
@@ -170,11 +171,14 @@ impl Step<'_> {
 /// If several have the most votes, the one that was voted for first wins; members vote in the order
 /// of their ids.
 pub(super) fn elect_protocol(group: &Group) -> Option<String> {
-    let supported_by_all = |name: &str| group.members().values().all(|member| member.supports(name));
     let mut votes: Vec<(&str, usize)> = Vec::new();
     let first = group.members().values().next()?;
-    let candidates: Vec<&str> =
-        first.protocols.iter().map(|(name, _)| name.as_str()).filter(|name| supported_by_all(name)).collect();
+    let candidates: BTreeSet<&str> = first
+        .protocols
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| group.all_support(name))
+        .collect();
     for member in group.members().values() {
         let mut liked = member.protocols.iter().map(|(name, _)| name.as_str());
         let Some(choice) = liked.find(|name| candidates.contains(name)) else { continue };

@@ -25,10 +25,12 @@ pub fn of_members(group: &Group) -> usize {
     SOFT_MAPS * (places::<MemberId, Duration>(group.members().size()) + group.memory().ids)
 }
 
-/// The memory of a member in the kernel and in the coordinator.
+/// The maximum memory of a member in the kernel and in the coordinator.
 pub fn of_member(id: &str, member: &Member) -> usize {
     let memory = member.weigh(id);
-    2 * memory.own + memory.shared + SOFT_MAPS * (places::<MemberId, Duration>(1) + memory.ids)
+    2 * (memory.own + member.weigh_support())
+        + memory.shared
+        + SOFT_MAPS * (places::<MemberId, Duration>(1) + memory.ids)
 }
 
 /// The memory of an id that was given to a newcomer.

@@ -1,7 +1,7 @@
 //! Tests of groups and of the state beside them.
 
 use super::*;
-use crate::kernel::group::{Change, Generation, GroupRecord, Member};
+use crate::kernel::group::{Change, Generation, Group, GroupRecord, Member, Opaque};
 use crate::kernel::offsets::{CommittedOffset, OffsetChange};
 use crate::types::TopicPartition;
 
@@ -81,6 +81,39 @@ fn offsets_go_with_their_topic_and_with_their_group() {
     change(&mut shard, 0, vec![GroupRecord::Deleted.into()]).unwrap();
     assert_eq!(shard.groups().get("g"), None);
     assert_eq!(shard.groups().offsets("g"), None);
+}
+
+#[test]
+fn the_supporters_of_a_protocol_are_counted_change_by_change() {
+    const NAMES: [&str; 4] = ["range", "roundrobin", "sticky", "cooperative-sticky"];
+    let mut random = Random(1);
+    let mut group = Arc::default();
+    let mut by_all = [0; 2];
+    for _ in 0..2000 {
+        let id = |random: &mut Random| format!("{}", random.below(4));
+        let record = match random.below(20) {
+            0..12 => {
+                // One may be there twice.
+                let protocols = NAMES.iter().chain([&NAMES[0]]).filter(|_| random.below(4) > 0);
+                let protocols = protocols.map(|name| ((*name).to_owned(), Opaque::default())).collect();
+                let instance = (random.below(4) == 0).then(|| id(&mut random));
+                let member = Member { protocols, instance, ..Member::default() };
+                GroupRecord::Joined { id: id(&mut random), protocol_type: "consumer".to_owned(), member }
+            }
+            12..16 => GroupRecord::Left { members: vec![id(&mut random), id(&mut random)] },
+            16..19 => GroupRecord::Replaced { old: id(&mut random), new: id(&mut random) },
+            _ => GroupRecord::Emptied { generation: Generation(1), at: at(0) },
+        };
+        Group::change(&mut group, &record.into());
+        for name in NAMES {
+            let all = group.members().values().all(|member| member.metadata(name).is_some());
+            assert_eq!(group.all_support(name), all, "{name} {:?}", group.members());
+            by_all[usize::from(all)] += 1;
+        }
+        let stored = postcard::to_stdvec(&*group).unwrap();
+        assert_eq!(postcard::from_bytes(&stored), Ok(Group::clone(&group)), "also the memory");
+    }
+    assert!(by_all.iter().all(|count| *count > 1000), "{by_all:?}");
 }
 
 /// Snapshots and readers hold an image of the groups, so a change must copy the changed part.
