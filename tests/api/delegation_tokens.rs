@@ -4,6 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jackdaw::api::error::ErrorCode;
+use jackdaw::kernel::weigh_token;
 use jackdaw::protocol::messages::{
     CreatableRenewers, CreateDelegationTokenRequest, CreateDelegationTokenResponse,
     DescribeDelegationTokenRequest, ExpireDelegationTokenRequest, MetadataRequest,
@@ -300,4 +301,30 @@ async fn one_token_and_the_tokens_of_one_user_take_a_limited_memory() {
     let of_alice = DelegationToken { renewers: vec!["a".repeat(4 << 20)], ..stored };
     stage.node.store.create_token("large".to_owned(), of_alice).await.unwrap();
     assert_eq!(create(&mut requester, -1).await.error_code, code(ErrorCode::PolicyViolation));
+}
+
+#[tokio::test]
+async fn tokens_that_are_created_at_the_same_time_take_no_more_memory() {
+    let stage = Stage::new().await;
+    let token = stage.token().await;
+    let stored = stage.node.store.tokens().get(&token.token_id).cloned().unwrap();
+    stage.node.store.change_token(token.token_id, None).await.unwrap();
+    let of_alice = |length| DelegationToken { renewers: vec!["a".repeat(length)], ..stored.clone() };
+    // There is room for one more.
+    let length = (4 << 20) - weigh_token("large", &of_alice(100));
+    stage.node.store.create_token("large".to_owned(), of_alice(length)).await.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(stage.user("alice").await);
+    }
+    let small = CreateDelegationTokenRequest { max_lifetime_ms: -1, ..Default::default() };
+    for client in &mut clients {
+        client.send(3, &small).await;
+    }
+    let mut codes = Vec::new();
+    for client in &mut clients {
+        codes.push(client.receive::<CreateDelegationTokenRequest>(3).await.1.error_code);
+    }
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 44, 44, 44, 44], "POLICY_VIOLATION");
 }

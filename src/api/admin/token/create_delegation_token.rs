@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use tokio::sync::Semaphore;
 
 use super::{NO_TIME, at_most};
-use crate::api::context::Context;
+use crate::api::context::{Context, DelegationTokens};
 use crate::api::error::ErrorCode;
 use crate::api::off_thread::on_one_of;
 use crate::api::{Handler, Reply};
@@ -63,16 +63,15 @@ async fn create(
     if split(owner.as_str()).0 != USER {
         return Err(ErrorCode::InvalidPrincipalType);
     }
-    let (of_all, of_requester) = tokens.bytes(requester);
-    if of_all > MOST_BYTES || of_requester > MOST_OF_REQUESTER {
-        return Err(ErrorCode::PolicyViolation);
-    }
+    check_room(&tokens, requester)?;
     let id = time::random_uuid().to_string();
     let hmac = tokens.hmac(&id);
     let of_hmac = hmac.clone();
     let credential = move |hash| token::credential(hash, &of_hmac, &time::random_bytes::<32>());
     let credentials = move || (credential(ScramHash::Sha256), credential(ScramHash::Sha512));
     let (sha_256, sha_512) = on_one_of(&THREAD, ctx.metered.as_ref(), credentials).await;
+    // Others may have created tokens since.
+    check_room(&tokens, requester)?;
     let times = times(request.max_lifetime_ms, &ctx.services.settings(), ctx.now().time);
     let Times { issued, expires, max } = times;
     let token = DelegationToken {
@@ -95,6 +94,12 @@ async fn create(
         hmac: hmac.bytes().to_vec().into(),
         ..answer(ErrorCode::None, owner, requester, times)
     })
+}
+
+fn check_room(tokens: &DelegationTokens<'_>, requester: &Principal) -> Result<(), ErrorCode> {
+    let (of_all, of_requester) = tokens.bytes(requester);
+    let is_full = of_all > MOST_BYTES || of_requester > MOST_OF_REQUESTER;
+    if is_full { Err(ErrorCode::PolicyViolation) } else { Ok(()) }
 }
 
 #[derive(Clone, Copy)]
