@@ -59,8 +59,9 @@ pub(super) struct Engine {
     recent_bytes: usize,
     /// Segments written since the last snapshot. They are synced before the next snapshot is valid.
     dirty: BTreeMap<SegmentKey, Arc<Segment>>,
-    /// Segments, not synced yet, with bytes that the journal only refers to.
-    unsynced: BTreeMap<SegmentKey, Arc<Segment>>,
+    /// Segments with bytes that the journal only refers to, each with the last entry that does. A segment stays here
+    /// until a sync up to that entry has ended: until then, every sync that makes the entry durable covers it too.
+    unsynced: BTreeMap<SegmentKey, (Arc<Segment>, u64)>,
     /// Something was written after the last sync was taken.
     behind: bool,
     behind_bytes: u64,
@@ -211,7 +212,7 @@ impl Engine {
             return round.events.into_iter().for_each(|event| event.fail(Unavailable::Poisoned));
         }
         if let Some(position) = round.synced {
-            self.journal.synced(position);
+            self.synced_up_to(position);
         }
         if self.behind && self.options.durability != Durability::Os {
             self.sync_later();
@@ -519,6 +520,37 @@ mod tests {
         assert!(are_written && count < 100 && bytes <= 10_000, "{count} {bytes}");
         let cached = |at: usize| topic.partitions[at].log().cached();
         assert_eq!(cached(0) + cached(1), count, "each is known once");
+    }
+
+    #[tokio::test]
+    async fn no_entry_is_marked_as_synced_while_the_sync_of_its_segment_still_runs() {
+        for seed in 0..8 {
+            let fs = SimFs::new(seed);
+            let options = |fs: &SimFs| {
+                let place = Location::Simulated(Arc::new(fs.clone()), "data".into());
+                let mut options = StoreOptions::new(place, Arc::default());
+                options.durability = Durability::Interval;
+                options.tuning.inline_below = 1;
+                options
+            };
+            let (store, local) = Store::with_local(options(&fs)).unwrap();
+            let create =
+                |name: &str| NewTopic { name: name.into(), partitions: 1, overrides: BTreeMap::new() };
+            let topic = store.create_topic(create("t")).await.unwrap();
+            append(&local, &topic.partitions[0], 1);
+            let running = local.committer().engine().take_sync();
+            // Their rounds sync the journal. The frame of the second has the mark that the first one left.
+            for name in ["one", "two"] {
+                store.create_topic(create(name)).await.unwrap();
+            }
+            let fs = fs.crash(seed);
+            drop((store, local, running));
+            let (store, _local) = Store::with_local(options(&fs)).unwrap();
+            let topics = store.topics();
+            let partition = topics.by_name("t").unwrap().partition(0).unwrap();
+            assert_eq!(partition.damage(), None, "seed {seed}");
+            assert_eq!(partition.ends().high_watermark, Offset(1), "seed {seed}");
+        }
     }
 
     #[tokio::test]

@@ -20,12 +20,13 @@ pub enum SnapshotFailure {
 }
 
 impl Engine {
-    /// A sync of everything written so far that no earlier sync covers.
+    /// A sync of everything written so far that is not known to be durable. Another sync may be running: its segments
+    /// are synced again, because this one may end first.
     pub fn take_sync(&mut self) -> Sync {
         self.behind = false;
         self.behind_bytes = 0;
         self.sync_announced = false;
-        let segments = std::mem::take(&mut self.unsynced).into_values().collect();
+        let segments = self.unsynced.values().map(|(segment, _)| Arc::clone(segment)).collect();
         Sync { segments, journal: self.journal.sync_job(), directory: Arc::clone(&self.directory) }
     }
 
@@ -59,15 +60,20 @@ impl Engine {
 
     pub fn synced(&mut self, outcome: Result<u64, SyncFailure>) {
         match outcome {
-            Ok(position) => self.journal.synced(position),
+            Ok(position) => self.synced_up_to(position),
             Err(SyncFailure::Failed(why)) => self.poison(&why),
-            Err(SyncFailure::NotOpened { error, segments }) => {
+            Err(SyncFailure::NotOpened(error)) => {
                 tracing::warn!(%error, "cannot open segments for a sync; it is tried again");
-                self.unsynced.extend(segments.into_iter().map(|segment| (segment.key(), segment)));
                 self.behind = true;
                 self.sync_later();
             }
         }
+    }
+
+    /// The journal is durable up to this entry, and so are the segments that it refers to up to there.
+    pub fn synced_up_to(&mut self, position: u64) {
+        self.journal.synced(position);
+        self.unsynced.retain(|_, (_, entry)| *entry > position);
     }
 
     pub fn poison(&self, why: &str) {

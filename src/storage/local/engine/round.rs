@@ -99,9 +99,7 @@ impl Sync {
     pub fn run(self) -> Result<u64, SyncFailure> {
         match self.directory.sync(&self.segments) {
             Ok(()) => {}
-            Err(SyncError::Open(error)) => {
-                return Err(SyncFailure::NotOpened { error, segments: self.segments });
-            }
+            Err(SyncError::Open(error)) => return Err(SyncFailure::NotOpened(error)),
             Err(error @ SyncError::Sync(_)) => return Err(SyncFailure::Failed(error.to_string())),
         }
         self.journal.run().map_err(|error| SyncFailure::Failed(error.to_string()))
@@ -111,7 +109,7 @@ impl Sync {
 /// The reason why a sync made nothing durable.
 pub enum SyncFailure {
     /// Segments could not be opened. Nothing is lost, and the sync can be tried again.
-    NotOpened { error: std::io::Error, segments: Vec<Arc<Segment>> },
+    NotOpened(std::io::Error),
     /// A sync failed: nothing may be acknowledged any more.
     Failed(String),
 }
@@ -139,7 +137,7 @@ impl Round {
             Some(Ok(position)) => self.synced = Some(position),
             Some(Err(SyncFailure::Failed(why))) => self.failed = Some(why),
             // Only on systems without a sync of the whole volume, which need not open files.
-            Some(Err(SyncFailure::NotOpened { error, .. })) => self.failed = Some(error.to_string()),
+            Some(Err(SyncFailure::NotOpened(error))) => self.failed = Some(error.to_string()),
             None => {}
         }
     }

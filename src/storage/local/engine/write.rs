@@ -298,6 +298,7 @@ impl Engine {
     /// Writes the round's batches to their segments. Batches that cannot be written stay in the journal
     /// entry, even if they were meant to be written directly.
     pub fn write_segments(&mut self, round: &mut Round) {
+        let entry = self.shard.lock().ignoring_poison().position() + 1;
         for SegmentRun { partition, run, events, direct } in runs(round) {
             let key = partition.key();
             // Also if the records cannot be written: readers get them from memory.
@@ -311,7 +312,7 @@ impl Engine {
                 None => match run.write() {
                     Ok(()) => {
                         if direct {
-                            self.unsynced.insert(run.segment.key(), Arc::clone(&run.segment));
+                            self.unsynced.insert(run.segment.key(), (Arc::clone(&run.segment), entry));
                         }
                         self.dirty.insert(run.segment.key(), run.segment);
                         continue;
