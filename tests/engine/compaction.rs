@@ -13,6 +13,7 @@ use jackdaw::storage::{Isolation, LogError, NewTopic, Partition, ReadRange, Stor
 use jackdaw::time::Clock;
 use jackdaw::types::{Offset, Timestamp};
 
+use crate::crashes::{killed_after_a_failed_sync, starts_that_end_early};
 use crate::disk::{checked, now, options};
 use crate::random::Random;
 
@@ -282,6 +283,20 @@ fn h17_a_crash_anywhere_in_a_run_leaves_the_old_log_or_the_new_one() {
         assert!(log.send(Codec::None, &[("key 1", Some("goes on"))]).is_some());
     }
     assert!((5..55).contains(&replaced), "{replaced} of 60 were done");
+}
+
+#[test]
+fn i11_a_start_removes_no_old_segment_before_the_entry_that_replaces_it_is_durable() {
+    let mut log = Log::new(10);
+    log.fill(12);
+    let (old, new) = (log.found(), log.compacted());
+    let disk = killed_after_a_failed_sync(&log.fs, "data/journal/", || log.compact());
+    starts_that_end_early(&disk, Durability::Fsync, |store, context| {
+        let partition = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+        assert!(!partition.is_damaged(), "{context}");
+        let found = found(&partition, Offset(0));
+        assert!(found == old || found == new, "{context}: {} records", found.len());
+    });
 }
 
 #[test]

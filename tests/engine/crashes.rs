@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use jackdaw::config::Durability;
 use jackdaw::storage::local::fs::{Fault, Operation, SimFs};
-use jackdaw::storage::{AppendError, Store, Unavailable};
+use jackdaw::storage::{AppendError, Store, Topic, Unavailable};
 use jackdaw::types::{NodeId, Offset, Uuid};
 
 use crate::disk::{batch, batch_of, make_topic, now, options, values};
@@ -359,6 +359,124 @@ fn append(
             }
         }
         Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// The disk after a sync failed during a change and the process was then killed: the journal's entry of the change may
+/// only be in the page cache.
+pub fn killed_after_a_failed_sync(fs: &SimFs, of: &str, change: impl FnOnce()) -> SimFs {
+    fs.fail(Fault { path: of.into(), ..Fault::next(Operation::SyncData) });
+    change();
+    assert!(fs.trace().contains("  fails:"), "no sync of {of} was reached");
+    fs.kill()
+}
+
+/// Starts from this disk with a power cut at each change, or with a journal that cannot be synced. `check` gets the start
+/// after that.
+pub fn starts_that_end_early(disk: &SimFs, durability: Durability, check: impl Fn(&Store, &str)) {
+    let again = |fs: SimFs, seed: u64, context: &str| {
+        let fs = fs.crash(seed);
+        let store = Store::open(options(&fs, durability));
+        check(&store.unwrap_or_else(|error| panic!("{context}: {error}")), context);
+    };
+    for seed in 0..4 {
+        let fs = disk.fork();
+        fs.fail(Fault { path: "data/journal/".into(), lasting: true, ..Fault::next(Operation::SyncData) });
+        assert!(Store::open(options(&fs, durability)).is_err());
+        again(fs, seed, &format!("the journal cannot be synced, seed {seed}"));
+    }
+    let mut changes = 0;
+    loop {
+        let mut was_off = false;
+        for seed in [changes, changes + 1_000] {
+            let fs = disk.fork();
+            fs.off_after(changes);
+            if let Ok(store) = Store::open(options(&fs, durability)) {
+                // It empties the trash.
+                store.run_background();
+            }
+            was_off = fs.is_off();
+            again(fs, seed, &format!("power cut after {changes} changes, seed {seed}"));
+        }
+        if !was_off {
+            break;
+        }
+        changes += 1;
+    }
+    assert!(changes > 10, "only {changes} changes");
+}
+
+/// A log of several segments in the topics `t` and `other`, and the disk after a change whose sync failed. The last record
+/// of `other` came after the snapshot.
+fn after_a_failed_sync(
+    durability: Durability,
+    of: &str,
+    change: impl FnOnce(&Store),
+) -> (SimFs, Vec<String>) {
+    let fs = SimFs::new(1);
+    let store = Store::open(options(&fs, durability)).unwrap();
+    let topics = ["t", "other"].map(|name| make_topic(&store, name, 1));
+    let texts: Vec<String> = (0..=IN_T).map(|number| format!("{number} {}", "x".repeat(900))).collect();
+    let append = |topic: &Topic, text: &str| {
+        now(store.append(topic.partition(0).unwrap(), batch(&[text]))).unwrap();
+    };
+    for text in &texts[..IN_T] {
+        topics.iter().for_each(|topic| append(topic, text));
+    }
+    store.request_snapshot();
+    store.run_background();
+    append(&topics[1], &texts[IN_T]);
+    let fs = killed_after_a_failed_sync(&fs, of, || change(&store));
+    (fs, texts)
+}
+
+const IN_T: usize = 12;
+
+/// In `os` the sync of a segment fails, so an entry before the last one may be torn too.
+const FAILED_SYNCS: [(Durability, &str); 2] =
+    [(Durability::Fsync, "data/journal/"), (Durability::Os, "data/topics/")];
+
+/// All records from the log start offset on; in `os` the end may be missing.
+fn check_log(store: &Store, name: &str, texts: &[String], durability: Durability, context: &str) {
+    let topics = store.topics();
+    let log = topics.by_name(name).unwrap().partition(0).unwrap();
+    let start = log.ends().log_start;
+    let found = values(log, start).unwrap_or_else(|error| panic!("{context}: {name}: {error:?}"));
+    let found: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
+    let expected = &texts[start.0 as usize..];
+    assert!(expected.starts_with(&found), "{context}: {name} from {start}");
+    assert!(durability == Durability::Os || found == expected, "{context}: {name} from {start}");
+}
+
+#[test]
+fn i11_a_start_removes_no_segment_before_the_entry_that_moves_the_log_start_is_durable() {
+    for (durability, of) in FAILED_SYNCS {
+        let (disk, texts) = after_a_failed_sync(durability, of, |store| {
+            let log = store.topics().by_name("t").unwrap().partition(0).cloned().unwrap();
+            assert!(now(store.delete_before(&log, Offset(9))).is_err());
+        });
+        starts_that_end_early(&disk, durability, |store, context| {
+            let context = format!("{durability:?}, {context}");
+            check_log(store, "t", &texts[..IN_T], durability, &context);
+            check_log(store, "other", &texts, durability, &context);
+        });
+    }
+}
+
+#[test]
+fn i11_a_start_removes_no_directory_before_the_entry_that_deletes_its_topic_is_durable() {
+    for (durability, of) in FAILED_SYNCS {
+        let (disk, texts) = after_a_failed_sync(durability, of, |store| {
+            let topic = store.topics().by_name("t").unwrap().id;
+            assert!(now(store.delete_topic(topic)).is_err());
+        });
+        starts_that_end_early(&disk, durability, |store, context| {
+            let context = format!("{durability:?}, {context}");
+            if store.topics().by_name("t").is_some() {
+                check_log(store, "t", &texts[..IN_T], durability, &context);
+            }
+            check_log(store, "other", &texts, durability, &context);
+        });
     }
 }
 

@@ -4,6 +4,7 @@
 //! a new snapshot is written. Only after that requests are answered. A crash anywhere in here, even
 //! repeatedly, leads to the same state.
 
+mod drops;
 mod kept;
 mod owners;
 
@@ -27,6 +28,7 @@ use crate::record::{self, Header};
 use crate::storage::OpenError;
 use crate::storage::extent::ExtentReader;
 use crate::types::{AbortedTransaction, NodeId, Offset, Timestamp, TopicId, TopicPartition};
+use drops::{DroppedState, Drops};
 use kept::KeptFiles;
 use owners::DirectoryOwners;
 pub(super) use owners::with_ends;
@@ -118,13 +120,6 @@ struct Round {
     drops: Vec<Drops>,
 }
 
-/// A part of the log that an entry makes unneeded.
-enum Drops {
-    Topic { id: TopicId, name: String },
-    Before(TopicPartition, Offset),
-    Segments(TopicPartition, Vec<ExtentId>),
-}
-
 impl Round {
     /// The topics that it deletes, with their names.
     fn dropped_topics(&self) -> impl Iterator<Item = (TopicId, &str)> {
@@ -167,6 +162,8 @@ pub(super) fn recover(
     let mut owned = owners::look(directory, &shard, &rounds).map_err(topics)?;
     owned.damaged.extend(kept.unreadable(directory, &shard));
     owned.damaged.extend(unreadable);
+    drops::make_durable(directory, &journal, &rounds)?;
+    // From here on files are removed.
     owned.clear(directory).map_err(topics)?;
     let mut unwritten = write_again(directory, &shard, &rounds, &mut owned)?;
     let cut = owned.settle(directory, &shard, &unwritten).map_err(topics)?;
@@ -594,50 +591,6 @@ fn store_lists(
     };
     let segments: Vec<Segment> = by_segment.into_iter().filter_map(segment).collect();
     directory.sync_lists(&segments)
-}
-
-/// Topics, offsets and segments that are no longer needed, with the position of the entry that drops them.
-#[derive(Default)]
-struct DroppedState {
-    topics: BTreeMap<TopicId, u64>,
-    log_starts: BTreeMap<TopicPartition, (u64, Offset)>,
-    replaced: BTreeMap<(TopicPartition, ExtentId), u64>,
-}
-
-impl DroppedState {
-    fn by(rounds: &[Round]) -> DroppedState {
-        let mut dropped = DroppedState::default();
-        for Round { entry, drops, .. } in rounds {
-            for drops in drops {
-                dropped.note(entry.position, drops);
-            }
-        }
-        dropped
-    }
-
-    fn note(&mut self, position: u64, drops: &Drops) {
-        match drops {
-            Drops::Topic { id, .. } => {
-                self.topics.insert(*id, position);
-            }
-            Drops::Before(key, offset) => {
-                self.log_starts.insert(*key, (position, *offset));
-            }
-            Drops::Segments(key, ids) => {
-                self.replaced.extend(ids.iter().map(|id| ((*key, *id), position)));
-            }
-        }
-    }
-
-    fn after(&self, position: u64, place: &BatchPlace) -> bool {
-        let topic_goes = self.topics.get(&place.topic).is_some_and(|dropped| *dropped >= position);
-        let key = place.key();
-        let start = self.log_starts.get(&key);
-        let replaced = self.replaced.get(&(key, place.segment));
-        topic_goes
-            || start.is_some_and(|(moved, start)| *moved >= position && place.end <= *start)
-            || replaced.is_some_and(|replaced| *replaced >= position)
-    }
 }
 
 /// A batch that the journal refers to, as it is found in its segment.

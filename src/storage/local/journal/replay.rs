@@ -8,7 +8,7 @@
 //! A frame of an earlier incarnation after one of a later incarnation is void (`frame.rs`).
 //!
 //! Kept entries above the synced mark may only be in the page cache (the process was killed, or a sync
-//! failed). [`Replay::begin`] writes them again and syncs them.
+//! failed). [`Replay::begin`] writes them again and syncs them; so does [`Replay::keep`], before anything else.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -110,24 +110,26 @@ impl Replay {
         self.cut_at(position);
     }
 
-    /// Makes the kept entries durable and the others unreadable. `next` is the position of the first entry to
-    /// be appended: the one after the last entry, or after a snapshot that is ahead of this journal.
-    pub fn begin(self, next: u64) -> Result<FileJournal, OpenError> {
-        assert!(next > self.last, "no entry is replaced");
-        let Replay { fs, dir, options, files, start, from, last, mark, incarnation, surveyed, .. } = self;
-        let failed = |error| OpenError::io(&dir, error);
-        // A process may have been killed between a rename and the sync of the directory.
-        fs.sync_dir(&dir).map_err(failed)?;
+    /// Makes the kept entries durable, but leaves the synced mark where it is. [`Replay::begin`] does the same once
+    /// more; this is for callers that have to do something else first.
+    pub fn keep(&self) -> Result<(), OpenError> {
+        self.settle_files().map(drop)
+    }
 
-        // For each file: the end of its kept frames, and whether it has other frames.
+    /// Makes the kept entries durable and the others unreadable.
+    fn settle_files(&self) -> Result<SettledFiles, OpenError> {
+        let Replay { fs, dir, files, start, from, last, mark, surveyed, .. } = self;
+        // A process may have been killed between a rename and the sync of the directory.
+        fs.sync_dir(dir).map_err(|error| OpenError::io(dir, error))?;
+
         let mut ends: Vec<Option<u64>> = vec![None; files.len()];
         let mut strays = vec![false; files.len()];
         let mut lasts: Vec<u64> = vec![0; files.len()];
-        let mut sequence = Sequence::new(from, last);
-        for (at, file) in files.iter().enumerate().skip(start) {
+        let mut sequence = Sequence::new(*from, *last);
+        for (at, file) in files.iter().enumerate().skip(*start) {
             match surveyed.get(at - start) {
                 // All frames of the file are kept and durable.
-                Some(known) if !known.stray && known.reached <= mark => {
+                Some(known) if !known.stray && known.reached <= *mark => {
                     ends[at] = known.end;
                     if known.end.is_some() {
                         sequence.expected = Some(known.reached.saturating_add(1));
@@ -135,18 +137,28 @@ impl Replay {
                     }
                 }
                 _ => {
-                    let settled = settle(&*fs, file, &mut sequence, mark);
+                    let settled = settle(&**fs, file, &mut sequence, *mark);
                     (ends[at], strays[at]) = settled.map_err(|error| OpenError::io(&file.path, error))?;
                 }
             }
             lasts[at] = sequence.reached();
         }
         // A file before `start` has only entries below the first entry of the next file.
-        let mut before = from;
-        for at in (0..start).rev() {
+        let mut before = *from;
+        for at in (0..*start).rev() {
             before = files[at + 1].first.unwrap_or(before);
             lasts[at] = before.saturating_sub(1);
         }
+        Ok(SettledFiles { ends, strays, lasts })
+    }
+
+    /// Makes the kept entries durable and the others unreadable. `next` is the position of the first entry to
+    /// be appended: the one after the last entry, or after a snapshot that is ahead of this journal.
+    pub fn begin(self, next: u64) -> Result<FileJournal, OpenError> {
+        assert!(next > self.last, "no entry is replaced");
+        let SettledFiles { ends, strays, lasts } = self.settle_files()?;
+        let Replay { fs, dir, options, files, start, last, incarnation, .. } = self;
+        let failed = |error| OpenError::io(&dir, error);
 
         let next_generation = files.last().map_or(1, |file| file.stamp.generation + 1);
         let pool = Arc::new(Pool::new(Arc::clone(&fs), dir.clone(), options, next_generation));
@@ -225,6 +237,16 @@ impl Iterator for Replay {
         }
         None
     }
+}
+
+/// The files of a journal whose kept frames are durable.
+struct SettledFiles {
+    /// The end of its kept frames, for each file that has some.
+    ends: Vec<Option<u64>>,
+    /// Whether the file has other frames too.
+    strays: Vec<bool>,
+    /// The last position in the file or before it.
+    lasts: Vec<u64>,
 }
 
 /// The reason why a journal is not opened.
