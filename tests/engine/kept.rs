@@ -263,6 +263,28 @@ fn i11_a_segment_that_cannot_be_written_at_a_start_stops_its_partition_alone() {
     }
 }
 
+#[test]
+fn i11_such_a_partition_goes_on_without_a_restart_and_keeps_the_file_that_names_its_topic() {
+    let fs = SimFs::new(2);
+    let store = open(&fs).unwrap();
+    make_topic(&store, "t", 1);
+    append(&store, 0, "first").unwrap();
+    let fs = fs.kill();
+    drop(store);
+    let metadata = Path::new("data/topics/t-0/partition.metadata");
+    let named = read_all(&fs, metadata, 100).unwrap();
+    let error = Errno::ACCESS;
+    fs.fail(Fault { path: "topics/t-0".into(), error, lasting: true, ..Fault::next(Operation::Write) });
+    let store = open(&fs).unwrap();
+    assert!(append(&store, 0, "refused").is_err());
+    assert_eq!(read_all(&fs, metadata, 100).unwrap(), named);
+    fs.heal();
+    assert_eq!(append(&store, 0, "second"), Ok(()));
+    let fs = fs.crash(7);
+    drop(store);
+    assert_eq!(words(&open(&fs).unwrap(), 0).unwrap(), ["first", "second"]);
+}
+
 /// The journal only refers to a batch, above its synced mark, and a start cannot read the segment: it is unknown
 /// whether the batch is there.
 #[test]

@@ -83,18 +83,19 @@ impl PartitionDir {
         }
         let fs = self.files.fs();
         self.trash.make_way(&self.path)?;
-        if !layout::make_dir(fs, &self.path)? {
-            match layout::topic_of(fs, &self.path)? {
-                Some(topic) if topic == self.topic => {}
-                None if layout::ids(fs, &self.path)?.is_empty() => {}
+        let is_named = !layout::make_dir(fs, &self.path)?
+            && match layout::topic_of(fs, &self.path)? {
+                Some(topic) if topic == self.topic => true,
+                None if layout::ids(fs, &self.path)?.is_empty() => false,
                 _ => return Err(self.holds_something_else()),
-            }
-        }
+            };
         if let Err(error) = layout::write_metadata(fs, &self.path, self.topic) {
             // Without a topic id the next start could not tell which topic the directory belongs to. The
             // first error is returned.
-            let _ = fs.remove(&self.path.join(layout::METADATA));
-            let _ = fs.remove_dir(&self.path);
+            if !is_named {
+                let _ = fs.remove(&self.path.join(layout::METADATA));
+                let _ = fs.remove_dir(&self.path);
+            }
             return Err(error);
         }
         self.note_made();
