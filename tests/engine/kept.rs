@@ -285,6 +285,91 @@ fn i11_such_a_partition_goes_on_without_a_restart_and_keeps_the_file_that_names_
     assert_eq!(words(&open(&fs).unwrap(), 0).unwrap(), ["first", "second"]);
 }
 
+/// All words from each record on.
+fn check_words(store: &Store, expected: &[&str], context: &str) {
+    let topic = store.topics().by_name("t").cloned().unwrap();
+    for from in 0..expected.len() {
+        let found = values(topic.partition(0).unwrap(), Offset(from as i64));
+        let found = found.unwrap_or_else(|error| panic!("{context}, from {from}: {error:?}"));
+        let found: Vec<&str> = found.iter().map(|(_, text)| text.split(' ').next().unwrap()).collect();
+        assert_eq!(found, expected[from..], "{context}, from {from}");
+    }
+}
+
+/// Large batches are durable in their segment, and the journal only refers to them.
+#[test]
+fn i11_large_records_between_and_after_those_that_a_start_cannot_write_are_not_skipped() {
+    const WORDS: [&str; 4] = ["first", "second", "third", "fourth"];
+    let (small, large) = (20, 3_500);
+    for sizes in [&[small, large, small][..], &[small, large], &[small, large, large, small]] {
+        for error in [Errno::ACCESS, Errno::ROFS, Errno::NOSPC, Errno::IO] {
+            let context = format!("{sizes:?} {error}");
+            let words = &WORDS[..sizes.len()];
+            let fs = SimFs::new(2);
+            let store = open(&fs).unwrap();
+            make_topic(&store, "t", 2);
+            for (word, size) in words.iter().zip(sizes) {
+                append(&store, 0, &format!("{word} {}", "x".repeat(*size))).unwrap();
+            }
+            let fs = fs.kill();
+            drop(store);
+            fs.fail(Fault {
+                path: "topics/t-0".into(),
+                error,
+                lasting: true,
+                ..Fault::next(Operation::Write)
+            });
+            let store = open(&fs).unwrap_or_else(|refusal| panic!("{context}: {refusal}"));
+            check_words(&store, words, &context);
+            assert!(append(&store, 0, "refused").is_err(), "{context}");
+            fs.heal();
+            store.housekeep();
+            check_words(&store, words, &format!("{context}, healed"));
+            assert_eq!(append(&store, 0, "fifth"), Ok(()), "{context}");
+            let fs = fs.crash(7);
+            drop(store);
+            let all = [words, &["fifth"]].concat();
+            check_words(&open(&fs).unwrap(), &all, &format!("{context}, opened again"));
+        }
+    }
+}
+
+#[test]
+fn i11_records_after_those_in_a_file_of_kept_records_are_not_skipped() {
+    let fault = || Fault {
+        path: "topics/t-0".into(),
+        error: Errno::ACCESS,
+        lasting: true,
+        ..Fault::next(Operation::Write)
+    };
+    let fs = SimFs::new(2);
+    let store = Store::open(options(&fs, Durability::Os)).unwrap();
+    make_topic(&store, "t", 1);
+    append(&store, 0, "first").unwrap();
+    let fs = fs.kill();
+    drop(store);
+    fs.fail(fault());
+    let store = open(&fs).unwrap();
+    assert!(append(&store, 0, "refused").is_err());
+    fs.heal();
+    append(&store, 0, "second").unwrap();
+    // Later starts do not replay the first two.
+    for _ in 0..2 {
+        store.request_snapshot();
+        store.run_background();
+    }
+    append(&store, 0, "third").unwrap();
+    let fs = fs.kill();
+    drop(store);
+    assert_eq!(fs.list(Path::new("data/kept")).unwrap().len(), 1, "the next start removes it");
+    fs.fail(fault());
+    let store = open(&fs).unwrap();
+    check_words(&store, &["first", "second", "third"], "not written");
+    fs.heal();
+    store.housekeep();
+    check_words(&store, &["first", "second", "third"], "healed");
+}
+
 /// The journal only refers to a batch, above its synced mark, and a start cannot read the segment: it is unknown
 /// whether the batch is there.
 #[test]

@@ -325,6 +325,7 @@ impl Engine {
 
     /// Keeps records that recovery could not write in memory for readers, and writes them once that works.
     fn hold_unwritten(&mut self, partition: &Arc<Partition>, held: recovery::UnwrittenBatches) {
+        let mut follows = None;
         for ((id, at), bytes) in held.batches {
             let Some(extent) = partition.extents_of(&[id]).and_then(|mut found| found.pop()) else {
                 return;
@@ -336,6 +337,10 @@ impl Engine {
                 max_timestamp: header.max_timestamp,
                 aborted: None,
             };
+            let is_next =
+                follows.is_none_or(|offset| header.base_offset == offset || extent.id().generation > 0);
+            debug_assert!(is_next || partition.is_damaged(), "readers would skip a batch");
+            follows = header.next_offset();
             partition.hold(&header, &bytes);
             self.recent_bytes += bytes.len() + RECENT_OVERHEAD;
             self.recent.push_back((Arc::clone(partition), bytes.len() + RECENT_OVERHEAD));

@@ -5,6 +5,7 @@
 //! repeatedly, leads to the same state.
 
 mod drops;
+mod gaps;
 mod kept;
 mod owners;
 
@@ -103,7 +104,8 @@ impl Recovered {
 /// journal.
 pub(super) type UnwrittenByPartition = BTreeMap<TopicPartition, UnwrittenBatches>;
 
-/// Such batches of one partition, by their position in its segments.
+/// Such batches of one partition, by their position in its segments. Unless the partition is out of service, they follow
+/// each other up to the end of the log (`gaps.rs`).
 pub(super) struct UnwrittenBatches {
     pub(super) batches: BTreeMap<(ExtentId, u64), Bytes>,
     pub(super) failure: Failure,
@@ -166,6 +168,7 @@ pub(super) fn recover(
     // From here on files are removed.
     owned.clear(directory).map_err(topics)?;
     let mut unwritten = write_again(directory, &shard, &rounds, &mut owned)?;
+    gaps::fill(directory, &shard, &mut unwritten, &mut owned.damaged)?;
     let cut = owned.settle(directory, &shard, &unwritten).map_err(topics)?;
     // Before anything is written in the form of this version.
     directory.raise_format().map_err(io(directory.root().to_owned()))?;

@@ -129,6 +129,7 @@ impl Segment {
     /// A segment that the journal describes, and whose first records could not be written yet.
     pub fn without_file(dir: &Arc<PartitionDir>, state: &kernel::Extent) -> Segment {
         let mut segment = Segment::new(dir, state.base, index::DEFAULT_INTERVAL);
+        segment.generation = state.id().generation;
         segment.aborted = Mutex::new(StoredAbortedList::stored(state.aborted));
         segment
     }
