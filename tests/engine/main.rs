@@ -17,6 +17,7 @@ mod history;
 mod inspect;
 mod kept;
 mod mutations;
+mod out_of_service;
 mod random;
 mod remade;
 mod repair;

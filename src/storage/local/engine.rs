@@ -308,7 +308,9 @@ impl Engine {
             }
         }
         for ((key, id), aborted) in aborted {
-            let extents = partition(key).and_then(|partition| partition.extents_of(&[id]));
+            // Nothing is written beside the files of a partition that is out of service.
+            let partition = partition(key).filter(|partition| !partition.is_damaged());
+            let extents = partition.and_then(|partition| partition.extents_of(&[id]));
             for segment in extents.into_iter().flatten().map(segment::segment_of) {
                 segment.restore_aborted(&aborted);
                 if segment.size() > 0 {

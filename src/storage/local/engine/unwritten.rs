@@ -1,6 +1,7 @@
 //! Acknowledged records that are durable in the journal but could not be written to their segment, because
 //! the disk is full or the file cannot be opened. They stay in memory, where readers find them. Their
 //! partition refuses more records until they are written, and joins no transaction. Other partitions are not affected.
+//! Markers for a partition that is out of service are here too: they are not written before a start finds its files whole.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

@@ -300,28 +300,12 @@ impl Engine {
     pub fn write_segments(&mut self, round: &mut Round) {
         let entry = self.shard.lock().ignoring_poison().position() + 1;
         for SegmentRun { partition, run, events, direct } in runs(round) {
-            let key = partition.key();
-            // Also if the records cannot be written: readers get them from memory.
-            for aborted in run.batches.iter().filter_map(|batch| batch.aborted) {
-                run.segment.append_aborted(&aborted);
-                partition.note_aborted();
-            }
-            let failure = match self.unwritten.why(key) {
-                // Writing this run would leave a gap in the log.
-                Some(earlier) => earlier,
-                None => match run.write() {
-                    Ok(()) => {
-                        if direct {
-                            self.unsynced.insert(run.segment.key(), (Arc::clone(&run.segment), entry));
-                        }
-                        self.dirty.insert(run.segment.key(), run.segment);
-                        continue;
-                    }
-                    Err(error) => {
-                        self.unwritten.log(&partition, &run.segment, &error, self.clocks.since_boot());
-                        Failure::of(&error)
-                    }
-                },
+            let Err(failure) = self.write_run(&partition, &run) else {
+                if direct {
+                    self.unsynced.insert(run.segment.key(), (Arc::clone(&run.segment), entry));
+                }
+                self.dirty.insert(run.segment.key(), run.segment);
+                continue;
             };
             for event in events {
                 if let Some(event) = round.events.get_mut(event) {
@@ -330,6 +314,28 @@ impl Engine {
             }
             self.unwritten.add(&partition, run, failure);
         }
+    }
+
+    /// Writes a run to its segment. Fails if the segment cannot or must not be written.
+    fn write_run(&mut self, partition: &Partition, run: &Run) -> Result<(), Failure> {
+        // The files of a partition that is out of service may belong to another one, or lack earlier records. They stay
+        // as they are until a start finds them whole.
+        if partition.is_damaged() {
+            return Err(Failure::Device);
+        }
+        // Also if the records cannot be written: readers get them from memory.
+        for aborted in run.batches.iter().filter_map(|batch| batch.aborted) {
+            run.segment.append_aborted(&aborted);
+            partition.note_aborted();
+        }
+        // Writing this run would leave a gap in the log.
+        if let Some(earlier) = self.unwritten.why(partition.key()) {
+            return Err(earlier);
+        }
+        run.write().map_err(|error| {
+            self.unwritten.log(partition, &run.segment, &error, self.clocks.since_boot());
+            Failure::of(&error)
+        })
     }
 
     pub fn write_journal(&mut self, draft: &Draft, round: &mut Round) {
