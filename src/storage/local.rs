@@ -42,7 +42,6 @@ use self::job::Job;
 use self::recovery::{OnDamage, Recovered};
 use self::rewrite::NewFiles;
 use self::scrub::{Scrub, Surroundings};
-use super::OpenError;
 use super::cleaner::{self, Cleaner};
 use super::clocks::Clocks;
 #[cfg(any(test, feature = "simulated-disk"))]
@@ -51,6 +50,7 @@ use super::line::{Line, Work};
 use super::live::LiveSettings;
 use super::published::Published;
 use super::upkeep::{LogDir, Upkeep};
+use super::{OpenError, StoreError};
 use crate::config::{BrokerSettings, Durability};
 use crate::kernel::{Command, Levels, Shard};
 use crate::time::Clock;
@@ -67,6 +67,8 @@ pub(super) struct Local {
     jobs: Mutex<Option<mpsc::Receiver<Job>>>,
     /// Held while compaction runs.
     cleaning: Mutex<()>,
+    /// Logs that lost their tails and still need a new leader epoch.
+    cut: Mutex<Vec<TopicPartition>>,
     /// `None` in memory, where nothing can be damaged.
     scrub: Option<Scrub>,
     closing: AtomicBool,
@@ -166,23 +168,32 @@ impl Local {
             clocks,
             jobs: Mutex::new(jobs),
             cleaning: Mutex::default(),
+            cut: Mutex::new(cut),
             closing: AtomicBool::new(false),
         };
-        local.raise_epochs(cut);
+        local.raise_epochs();
         Ok(local)
     }
 
     /// Logs that lost their tails get a new leader epoch, so that clients notice. It begins before the store is open.
-    /// Otherwise the first batches would be accepted in the old epoch and then refused.
-    fn raise_epochs(&self, cut: Vec<TopicPartition>) {
+    /// Otherwise the first batches would be accepted in the old epoch and then refused. If the journal has no room for
+    /// it, it is tried again later.
+    fn raise_epochs(&self) {
         let line: &dyn Line = self;
+        let mut cut = lock(&self.cut);
         let raised: Vec<_> = cut
-            .into_iter()
-            .map(|TopicPartition { topic, partition }| {
-                line.command_blocking(Command::RaiseEpoch { topic, partition })
+            .drain(..)
+            .map(|key @ TopicPartition { topic, partition }| {
+                (key, line.command_blocking(Command::RaiseEpoch { topic, partition }))
             })
             .collect();
-        raised.into_iter().for_each(|wait| drop(wait()));
+        for (key, wait) in raised {
+            match wait() {
+                // A refusal means that the topic was deleted.
+                Ok(_) | Err(StoreError::Refused(_)) => {}
+                Err(StoreError::Unavailable(_)) => cut.push(key),
+            }
+        }
     }
 
     pub(super) fn published(&self) -> &Arc<Published> {
@@ -287,6 +298,7 @@ impl Upkeep for Local {
     }
 
     fn retry(&self) {
+        self.raise_epochs();
         let mut engine = self.committer.engine();
         engine.write_unwritten();
         if self.directory.has_left() {

@@ -3,15 +3,16 @@
 //! `FAULTS=all` tries every error at every call.
 
 use std::collections::BTreeMap;
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
 use jackdaw::config::Durability;
 use jackdaw::kernel::{Applied, Command, EndTransaction, EndedBy, InitTransaction, Scope};
 use jackdaw::record::{self, BatchBuilder};
-use jackdaw::storage::local::fs::{Failure, Fault, Fs, Operation, SimFs};
+use jackdaw::storage::local::fs::{Failure, Fault, Fs, Open, Operation, SimFs};
 use jackdaw::storage::{AppendError, NewTopic, Partition, Store, StoreError, Topic, Unavailable};
-use jackdaw::types::{Offset, Timestamp, TopicId, TransactionEnd};
+use jackdaw::types::{LeaderEpoch, Offset, Timestamp, TopicId, TransactionEnd};
 use rustix::io::Errno;
 
 use crate::damage::PAYER;
@@ -433,6 +434,34 @@ fn i11_what_commits_may_use_of_the_journal_is_less_than_what_deletions_may_use()
     let store = open(&fs).unwrap();
     sent.check(&store, "opened again");
     assert!(store.topics().by_name("b").is_none());
+}
+
+#[test]
+fn o8_a_partition_that_lost_its_tail_has_a_new_leader_epoch_once_the_journal_has_room_for_it() {
+    let fs = SimFs::new(7);
+    let mut sent = Sent::default();
+    let store = open(&fs).unwrap();
+    let (a, b) = (create(&store, "a", 1).unwrap(), create(&store, "b", 1).unwrap());
+    sent.append(&store, &b, 0, 10).unwrap();
+    fill(&fs, &store, &a, &mut sent);
+    while sent.commit(&store, a.id) {
+        store.run_background();
+    }
+    let fs = fs.kill();
+    drop(store);
+    let segment = Path::new("data/topics/b-0/00000000000000000000.log");
+    let end = fs.metadata(segment).unwrap().len;
+    fs.open(segment, Open::Write).unwrap().write_at(&[IoSlice::new(b"never acknowledged")], end).unwrap();
+    fs.set_capacity(Some(fs.used()));
+    let store = open(&fs).unwrap();
+    let epoch = || store.topics().by_name("b").unwrap().partition(0).unwrap().ends().leader_epoch;
+    store.housekeep();
+    assert_eq!(epoch(), LeaderEpoch(0), "there is no room yet");
+    fs.set_capacity(None);
+    store.housekeep();
+    assert_eq!(epoch(), LeaderEpoch(1));
+    store.housekeep();
+    assert_eq!(epoch(), LeaderEpoch(1), "once is enough");
 }
 
 #[test]
