@@ -370,6 +370,37 @@ fn i11_records_after_those_in_a_file_of_kept_records_are_not_skipped() {
     check_words(&store, &["first", "second", "third"], "healed");
 }
 
+#[test]
+fn i11_a_damaged_snapshot_does_not_take_the_place_of_a_sound_one_while_a_segment_cannot_be_written() {
+    let snapshot = |store: &Store, value: &str| {
+        append(store, 1, value).unwrap();
+        store.request_snapshot();
+        store.run_background();
+    };
+    let damage_newest = |fs: &SimFs| {
+        let newest = fs.list(Path::new("data/snapshot")).unwrap().into_iter().map(|entry| entry.name).max();
+        fs.flip_bit(&Path::new("data/snapshot").join(newest.unwrap()), 300).unwrap();
+    };
+    let fs = SimFs::new(2);
+    let store = open(&fs).unwrap();
+    make_topic(&store, "t", 2);
+    ["one", "two"].iter().for_each(|value| snapshot(&store, value));
+    append(&store, 0, "waits").unwrap();
+    let fs = fs.kill();
+    drop(store);
+    damage_newest(&fs);
+    let error = Errno::ACCESS;
+    fs.fail(Fault { path: "topics/t-0".into(), error, lasting: true, ..Fault::next(Operation::Write) });
+    let store = open(&fs).unwrap();
+    snapshot(&store, "three");
+    let fs = fs.kill();
+    drop(store);
+    damage_newest(&fs);
+    let store = open(&fs).unwrap();
+    assert_eq!(words(&store, 0).unwrap(), ["waits"]);
+    assert_eq!(words(&store, 1).unwrap(), ["one", "two", "three"]);
+}
+
 /// The journal only refers to a batch, above its synced mark, and a start cannot read the segment: it is unknown
 /// whether the batch is there.
 #[test]

@@ -188,6 +188,8 @@ pub(super) fn recover(
                 tracing::warn!(dir = %snapshots.display(), %error, "cannot write a snapshot; trying again later");
             }
         }
+    } else if let Err(error) = snapshot::remove_wrong(fs, &snapshots, &found) {
+        tracing::warn!(dir = %snapshots.display(), %error, "cannot remove a damaged snapshot; the next start tries again");
     }
     let account = owned.account(&shard, &cut);
     let replayed = shard.position() - snapshot;

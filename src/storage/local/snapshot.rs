@@ -99,14 +99,31 @@ pub fn renew(
     if !found.is_in_place || found.newest.as_ref().map(Shard::position) != Some(shard.position()) {
         write(fs, dir, levels, shard)?;
     }
-    let wrong = found.wrong.iter().map(|wrong| wrong.path.clone()).filter(|path| *path != of_now);
+    remove_useless(fs, dir, found, &of_now)?;
+    trim(fs, dir)
+}
+
+/// Removes wrong and unfinished snapshots after a start that writes no new one. Otherwise a wrong one would count as one of
+/// those that [`trim`] keeps, instead of the last sound one.
+pub fn remove_wrong(fs: &dyn Fs, dir: &Path, found: &NewestSnapshot) -> io::Result<()> {
+    // The state of this start may only be in the file that has the name of another position.
+    if !found.is_in_place {
+        return Ok(());
+    }
+    let newest = found.newest.as_ref().map_or(0, Shard::position);
+    remove_useless(fs, dir, found, &path_of(dir, newest))
+}
+
+/// Removes wrong snapshots, except the file `but`, which is sound by now, and unfinished ones.
+fn remove_useless(fs: &dyn Fs, dir: &Path, found: &NewestSnapshot, but: &Path) -> io::Result<()> {
+    let wrong = found.wrong.iter().map(|wrong| wrong.path.clone()).filter(|path| path != but);
     let unfinished = fs.list(dir)?.into_iter().filter(|entry| entry.name.ends_with(fs::TEMPORARY));
     let useless: Vec<PathBuf> = wrong.chain(unfinished.map(|entry| dir.join(entry.name))).collect();
     useless.iter().try_for_each(|path| fs.remove(path))?;
     if !useless.is_empty() {
         fs.sync_dir(dir)?;
     }
-    trim(fs, dir)
+    Ok(())
 }
 
 /// All snapshots, the oldest first, each with its state or the reason why it is wrong.
