@@ -1,6 +1,5 @@
 //! The output of `jackdaw log verify` and `jackdaw log dump` for data directories.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
