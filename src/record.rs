@@ -34,7 +34,7 @@ use std::io::{self, Read};
 use bytes::Bytes;
 
 pub use builder::BatchBuilder;
-pub use check::{Checked, Rules, check_produced, check_within};
+pub use check::{Checked, NAMED_REFUSALS, Rules, check_produced, check_within};
 pub use clean::{Cleaned, clean, clean_marker};
 pub use describe::{batch_line, marker_line, record_line};
 pub use error::{RecordError, RecordRefusal};

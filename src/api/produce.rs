@@ -30,7 +30,7 @@ use crate::protocol::messages::{
     produce_response::{LeaderIdAndEpoch, NodeEndpoint},
 };
 use crate::protocol::{Records, Request};
-use crate::record::{self, Checked, Codec, RecordError, RecordRefusal, Rules};
+use crate::record::{self, Checked, Codec, NAMED_REFUSALS, RecordError, RecordRefusal, Rules};
 use crate::security::operations::Operation;
 use crate::security::principal::Forbidden;
 use crate::storage::{Append, AppendError, Appended, Partition, Topic};
@@ -56,7 +56,7 @@ impl Handler for ProduceRequest {
         "Offsets inside an uncompressed batch that are not 0, 1, 2 … are INVALID_RECORD; Kafka stores them.",
         "An unknown codec is UNSUPPORTED_COMPRESSION_TYPE, and what cannot be decompressed INVALID_RECORD; Kafka says UNKNOWN_SERVER_ERROR.",
         "A producer id with an epoch below 0 is INVALID_RECORD; Kafka takes −1 and says INVALID_PRODUCER_EPOCH to others.",
-        "Of the records refused in one batch at most 1,000 are named; Kafka names all.",
+        "Of the records refused in one request at most 1,000 are named; Kafka names all.",
         "When `jackdaw.producers.max.bytes` is used up, the idempotent producer that has been silent longest is forgotten; if all wrote within the last 15 minutes, or the clock is not trusted, a new one gets NOT_ENOUGH_REPLICAS, which producers retry. Producers with an open transaction are never forgotten; when they have used up half of it, the same answer refuses a transaction's first batch in a partition. Kafka remembers all until `producer.id.expiration.ms`.",
     ];
 
@@ -73,11 +73,12 @@ impl Handler for ProduceRequest {
         let view = ctx.topics();
         let batches = Batches { transactional_id, acks, now: ctx.now().time, ctx: &ctx };
         let mut begun = Vec::with_capacity(self.topic_data.len());
+        let mut may_be_named = NAMED_REFUSALS;
         for TopicProduceData { name, topic_id, partition_data } in each_topic_once(self.topic_data) {
             let topic = view.topic(TopicRef::of(ctx.version, TOPIC_IDS, &name, topic_id), Operation::Write);
             let mut partitions = Vec::with_capacity(partition_data.len());
             for PartitionProduceData { index, records } in partition_data {
-                let outcome = match (topic, batches.transactional_id) {
+                let mut outcome = match (topic, batches.transactional_id) {
                     (_, Err(forbidden)) => Err(ErrorCode::from(forbidden).into()),
                     (Ok(topic), Ok(None)) => batches.append(topic, index, records).await,
                     (Ok(topic), Ok(Some(id))) => {
@@ -86,6 +87,9 @@ impl Handler for ProduceRequest {
                     }
                     (Err(error), Ok(_)) => Err(ErrorCode::from(error).into()),
                 };
+                if let Err(refused) = &mut outcome {
+                    refused.name_at_most(&mut may_be_named);
+                }
                 partitions.push((index, outcome));
             }
             let seen = topic.ok().map(|topic| SeenTopic::of(topic));
@@ -429,6 +433,13 @@ impl RefusedBatch {
             | RecordError::TooLarge { .. }
             | RecordError::LargerThanSegment { .. } => refusal.into(),
         }
+    }
+
+    /// Forgets all but the first `left` refused records. One request can refuse millions of them.
+    fn name_at_most(&mut self, left: &mut usize) {
+        self.records.truncate(*left);
+        self.records.shrink_to_fit();
+        *left -= self.records.len();
     }
 }
 

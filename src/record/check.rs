@@ -217,9 +217,9 @@ struct Refusals {
     count: u32,
 }
 
-/// The maximum number of refused records in a response. Clients also treat the rest of the batch as
+/// The maximum number of refused records that are named. Clients also treat the rest of the batch as
 /// refused.
-const NAMED_REFUSALS: usize = 1_000;
+pub const NAMED_REFUSALS: usize = 1_000;
 
 impl Refusals {
     fn add(&mut self, index: i32, message: String) {

@@ -264,6 +264,23 @@ async fn p8_a_compacted_topic_refuses_the_records_without_a_key_and_names_them()
 }
 
 #[tokio::test]
+async fn of_the_records_that_a_request_refuses_1000_are_named() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let mut client = node.client().await;
+    let too_late = Clock::machine().now().0 + 7_200_000;
+    let mut request = produce_to("t", 0, batch_at(&[too_late; 600]));
+    let more = [batch_at(&[too_late; 600]), batch_at(&[too_late])].map(|batch| Some(batch.into()));
+    let more = more.map(|records| PartitionProduceData { index: 0, records });
+    request.topic_data[0].partition_data.extend(more);
+    let answer = client.call(12, request).await;
+    let answered = answer.responses[0].partition_responses.iter();
+    let named: Vec<_> = answered.map(|one| (one.error_code, one.record_errors.len())).collect();
+    let refused = code(ErrorCode::InvalidTimestamp);
+    assert_eq!(named, [(refused, 600), (refused, 400), (refused, 0)]);
+}
+
+#[tokio::test]
 async fn p13_control_and_transactional_batches_of_clients_are_refused() {
     let node = Node::start().await;
     node.topic("t", 1).await;

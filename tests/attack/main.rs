@@ -30,6 +30,7 @@ mod login;
 #[path = "../../build/schema.rs"]
 #[expect(dead_code, reason = "build.rs uses the rest")]
 mod schema;
+mod produce;
 mod stalled;
 mod victim;
 mod waiting;
