@@ -9,6 +9,7 @@ mod clocks;
 pub mod cluster;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod copies;
 mod counts;
 mod error;
 pub mod extent;
@@ -31,10 +32,11 @@ mod upkeep;
 mod waiter;
 
 pub use clocks::Now;
+pub use copies::{Copies, CopyRoom};
 pub use counts::{Counts, Traffic};
 pub use error::{AppendError, LogError, OpenError, StoreError, TopicError, Unavailable};
 pub use failure::Failure;
-pub use line::{Append, Appended};
+pub use line::{Append, Appended, NewAppend};
 pub use live::LiveSettings;
 pub use local::Tuning;
 pub use partition::{Ends, FoundRecord, Isolation, Partition, ReadAnswer, ReadRange};

@@ -100,6 +100,7 @@ const STORAGE: &[(&str, &[&str])] = &[
     ("counts", &[]),
     ("clocks", &[]),
     ("stalls", &[]),
+    ("copies", &[]),
     ("troubles", &[]),
     ("live", &[]),
     ("upkeep", &[]),
@@ -109,7 +110,7 @@ const STORAGE: &[(&str, &[&str])] = &[
     ("topics", &["partition"]),
     ("seen", &["groups", "topics"]),
     ("published", &["clocks", "counts", "extent", "live", "partition", "seen", "stalls", "topics", "waiter"]),
-    ("line", &["error", "partition"]),
+    ("line", &["copies", "error", "partition"]),
     ("retention", &["error", "topics"]),
     ("cleaner", &["error", "extent", "line", "partition"]),
     (
@@ -150,6 +151,7 @@ const STORAGE: &[(&str, &[&str])] = &[
         &[
             "clocks",
             "cluster",
+            "copies",
             "counts",
             "error",
             "groups",

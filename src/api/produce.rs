@@ -33,7 +33,7 @@ use crate::protocol::{Records, Request};
 use crate::record::{self, Checked, Codec, NAMED_REFUSALS, RecordError, RecordRefusal, Rules};
 use crate::security::operations::Operation;
 use crate::security::principal::Forbidden;
-use crate::storage::{Append, AppendError, Appended, Partition, Topic};
+use crate::storage::{Append, AppendError, Appended, CopyRoom, NewAppend, Partition, Topic};
 use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 
 /// The first version that knows TRANSACTION_ABORTABLE.
@@ -244,14 +244,12 @@ impl Batches<'_> {
         records: Option<Records>,
     ) -> Result<QueuedBatch, RefusedBatch> {
         let (partition, checked) = self.check(topic, index, records)?;
-        let checked = match checked {
-            Ok(checked) => checked,
+        let (checked, room) = match checked {
+            Ok(checked) if !is_copy(&checked) => (checked, None),
             // Boxed, so that a request whose batches are checked at once takes less memory.
-            Err(UncheckedBatch { bytes, rules }) => {
-                Box::pin(check_at_leisure(bytes, rules, self.ctx.metered.as_ref())).await
-            }
+            checked => Box::pin(check_and_hold(checked, self.ctx)).await,
         };
-        self.queue(partition, checked)
+        self.queue(partition, checked, room)
     }
 
     /// Checks the partition, and the batch too, unless that may take long.
@@ -282,11 +280,18 @@ impl Batches<'_> {
             timestamp_after_max: settings.timestamp_after_max,
         };
         let bytes = records.unwrap_or_default().into_bytes();
-        let checked = record::check_within(&bytes, &rules, QUICK).ok_or(UncheckedBatch { bytes, rules });
-        Ok((partition, checked))
+        // A batch that will be another one than the client's waits for memory first.
+        let may_copy = !rules.change_batches() || self.ctx.copies().has_room();
+        let checked = may_copy.then(|| record::check_within(&bytes, &rules, QUICK)).flatten();
+        Ok((partition, checked.ok_or(UncheckedBatch { bytes, rules })))
     }
 
-    fn queue(&self, partition: &Arc<Partition>, checked: CheckedBatch) -> Result<QueuedBatch, RefusedBatch> {
+    fn queue(
+        &self,
+        partition: &Arc<Partition>,
+        checked: CheckedBatch,
+        room: Option<CopyRoom>,
+    ) -> Result<QueuedBatch, RefusedBatch> {
         let log_start = partition.ends().log_start;
         let batch = checked.map_err(|error| RefusedBatch::of_record(error, log_start))?;
         let attributes = batch.header.attributes;
@@ -305,7 +310,7 @@ impl Batches<'_> {
             }
         }
         let time = if attributes.log_append_time() { batch.header.max_timestamp } else { NO_APPEND_TIME };
-        let append = self.ctx.append(partition, batch, self.joins());
+        let append = self.ctx.append(partition, NewAppend { batch, joins: self.joins(), room });
         Ok(QueuedBatch { append, partition: Arc::clone(partition), is_transactional, time })
     }
 }
@@ -313,7 +318,7 @@ impl Batches<'_> {
 /// The result of a batch's check.
 type CheckedBatch = Result<Checked, RecordError>;
 
-/// A batch whose check may take long.
+/// A batch whose check may take long, or has to wait.
 struct UncheckedBatch {
     bytes: Bytes,
     rules: Rules,
@@ -325,15 +330,42 @@ const QUICK: u64 = 1 << 20;
 /// Batches above this decompressed size share one thread, so that they delay only each other.
 const LARGE: u64 = 16 << 20;
 
+/// Whether the bytes are not the client's, and not charged with its request.
+fn is_copy(checked: &CheckedBatch) -> bool {
+    checked.as_ref().is_ok_and(|batch| batch.is_copy)
+}
+
+/// Checks a batch, if that is not done yet. If its bytes are not the client's, waits until there is memory for them.
+async fn check_and_hold(
+    checked: Result<CheckedBatch, UncheckedBatch>,
+    ctx: &Context,
+) -> (CheckedBatch, Option<CopyRoom>) {
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(unchecked) => {
+            if unchecked.rules.change_batches() {
+                ctx.copies().wait().await;
+            }
+            check_at_leisure(unchecked, ctx.metered.as_ref()).await
+        }
+    };
+    let room = match &checked {
+        Ok(batch) if batch.is_copy => Some(ctx.copies().hold(batch.bytes.len()).await),
+        Ok(_) | Err(_) => None,
+    };
+    (checked, room)
+}
+
 /// Checks a batch with a large decompressed size on a blocking thread, so that other requests are served
 /// meanwhile. This uses at most half of the cores, and one more thread for the largest batches, because
 /// producers choose the size.
-async fn check_at_leisure(bytes: Bytes, rules: Rules, metered: Option<&Arc<RequestMeter>>) -> CheckedBatch {
+async fn check_at_leisure(unchecked: UncheckedBatch, metered: Option<&Arc<RequestMeter>>) -> CheckedBatch {
     static THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Arc::new(Semaphore::new((cores / 2).max(1)))
     });
     static FOR_LARGER: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+    let UncheckedBatch { bytes, rules } = unchecked;
     let held = bytes.clone();
     match on_one_of(&THREADS, metered, move || record::check_within(&held, &rules, LARGE)).await {
         Some(checked) => checked,

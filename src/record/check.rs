@@ -69,6 +69,8 @@ pub struct Checked {
     pub header: Header,
     /// The offset delta of the first record with the max timestamp. `None` if no record has a timestamp.
     pub newest: Option<i32>,
+    /// The client's bytes had to be changed, so `bytes` are others.
+    pub is_copy: bool,
 }
 
 /// Checks the records field of one partition of a Produce request: it must be exactly one batch.
@@ -103,7 +105,7 @@ fn check(bytes: Bytes, rules: &Rules, most: u64) -> Result<Checked, RecordError>
     let codec = header.attributes.codec()?;
     match rules.compression {
         Some(wanted) if wanted != codec => recompressed(&bytes, corrected, wanted, newest, rules, most),
-        _ if corrected == header => Ok(Checked { bytes, header, newest }),
+        _ if corrected == header => Ok(Checked { bytes, header, newest, is_copy: false }),
         _ => Ok(made_true(BytesMut::from(&bytes[..]), corrected, newest)),
     }
 }
@@ -111,6 +113,11 @@ fn check(bytes: Bytes, rules: &Rules, most: u64) -> Result<Checked, RecordError>
 const NO_TIMESTAMP: Timestamp = Timestamp(-1);
 
 impl Rules {
+    /// Whether every batch, or every one with another codec, is changed.
+    pub fn change_batches(&self) -> bool {
+        self.log_append_time || self.compression.is_some()
+    }
+
     fn earliest(&self) -> Timestamp {
         Timestamp(self.now.0.saturating_sub(milliseconds(self.timestamp_before_max)))
     }
@@ -291,7 +298,7 @@ fn made_true(mut bytes: BytesMut, header: Header, newest: Option<i32>) -> Checke
     put(&mut bytes, MAX_TIMESTAMP_AT, header.max_timestamp.0.to_be_bytes());
     seal(&mut bytes);
     let crc = crc_of(&bytes);
-    Checked { bytes: bytes.freeze(), header: Header { crc, ..header }, newest }
+    Checked { bytes: bytes.freeze(), header: Header { crc, ..header }, newest, is_copy: true }
 }
 
 fn milliseconds(duration: Duration) -> i64 {

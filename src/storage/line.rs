@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
+use super::copies::CopyRoom;
 use super::partition::Partition;
 use super::{AppendError, StoreError, Unavailable};
 use crate::kernel::{Applied, BatchFlags, Command, Commit, Place, ProducerStamp, Refusal};
@@ -70,6 +71,15 @@ pub enum Work {
 /// Called with the outcome of a command, once the outcome is durable.
 pub type CommandDone = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
 
+/// A batch to append.
+pub struct NewAppend {
+    pub batch: Checked,
+    /// Whether a transactional batch adds its partition to the transaction (Produce from version 12 on).
+    pub joins: bool,
+    /// The memory of a batch that the broker wrote anew.
+    pub room: Option<CopyRoom>,
+}
+
 pub struct AppendWork {
     pub partition: Arc<Partition>,
     pub batch: Checked,
@@ -77,6 +87,8 @@ pub struct AppendWork {
     pub leadership: LeaderEpoch,
     /// Whether a transactional batch adds its partition to the transaction (Produce from version 12 on).
     pub joins: bool,
+    /// Given back when the work leaves the queue: rounds have limits of their own.
+    pub room: Option<CopyRoom>,
     pub done: oneshot::Sender<Result<Appended, AppendError>>,
 }
 

@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 use super::clocks::{self, Clocks, Now};
 #[cfg(any(test, feature = "simulated-disk"))]
 use super::cluster::{Cluster, ClusterOptions};
+use super::copies::Copies;
 use super::counts::Counts;
 use super::groups::{GroupStore, NotStored, Seen, Settled};
-use super::line::{Append, AppendWork, Line, Work};
+use super::line::{Append, AppendWork, Line, NewAppend, Work};
 use super::local::fs::{DiskFs, Fs, MemoryFs};
 use super::local::{Local, LocalOptions, Tuning};
 use super::partition::Partition;
@@ -47,6 +48,7 @@ struct Inner {
     line: Arc<dyn Line>,
     upkeep: Arc<dyn Upkeep>,
     published: Arc<Published>,
+    copies: Copies,
     /// The state after everything that was applied, which may not be durable yet.
     shard: Arc<Mutex<Shard>>,
     clocks: Arc<Clocks>,
@@ -148,6 +150,7 @@ impl Store {
             cluster_id: local.cluster_id().clone(),
             line: Arc::<Local>::clone(&local),
             upkeep: Arc::<Local>::clone(&local),
+            copies: Copies::default(),
             retention_refused: Arc::default(),
             reminders: Mutex::default(),
             election,
@@ -172,6 +175,7 @@ impl Store {
             cluster_id: settings.cluster_id.clone().unwrap_or_else(|| new_id().into()),
             line: Arc::<Cluster>::clone(&cluster),
             upkeep: Arc::<Cluster>::clone(&cluster),
+            copies: Copies::default(),
             retention_refused: Arc::default(),
             reminders: Mutex::default(),
             election: Mutex::default(),
@@ -282,26 +286,32 @@ impl Store {
         Ok(self.0.line.barrier().await?)
     }
 
+    /// The memory of batches that are written anew before they are appended.
+    pub fn copies(&self) -> &Copies {
+        &self.0.copies
+    }
+
+    /// Appends a batch of a client's own bytes.
+    pub fn append(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
+        self.begin_append(partition, NewAppend { batch, joins: false, room: None })
+    }
+
+    /// Like [`Store::append`]. A transactional batch also adds its partition to the transaction.
+    pub fn append_and_join(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
+        self.begin_append(partition, NewAppend { batch, joins: true, room: None })
+    }
+
     /// Appends a batch. It is queued behind all earlier ones of the partition when the call returns. Resolves when the
     /// batch is durable.
-    pub fn append(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
-        self.begin_append(partition, batch, false)
-    }
-
-    /// Like [`Store::append`]. A transactional batch also adds its partition to the transaction (Produce from version
-    /// 12 on).
-    pub fn append_and_join(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
-        self.begin_append(partition, batch, true)
-    }
-
-    fn begin_append(&self, partition: &Arc<Partition>, batch: Checked, joins: bool) -> Append {
+    pub fn begin_append(&self, partition: &Arc<Partition>, new: NewAppend) -> Append {
+        let NewAppend { batch, joins, room } = new;
         if let Err(error) = partition.serving() {
             return Append(Err(error.into()));
         }
         debug_assert!(self.has(partition), "the partition is of another store");
         let (done, answer) = oneshot::channel();
         let (partition, leadership) = (Arc::clone(partition), partition.ends().leader_epoch);
-        self.0.line.submit(Work::Append(AppendWork { partition, batch, leadership, joins, done }));
+        self.0.line.submit(Work::Append(AppendWork { partition, batch, leadership, joins, room, done }));
         Append(Ok(answer))
     }
 

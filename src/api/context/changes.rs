@@ -7,18 +7,20 @@ use std::sync::Arc;
 use super::Context;
 use crate::config::Changes;
 use crate::kernel::Scope;
-use crate::record::Checked;
 use crate::security::operations::Operation;
 use crate::security::principal::{Forbidden, Resource};
-use crate::storage::{Append, LogError, Partition, StoreError, Topic, TopicError};
+use crate::storage::{Append, Copies, LogError, NewAppend, Partition, StoreError, Topic, TopicError};
 use crate::types::{NodeId, Offset, ProducerEpoch, ProducerId, QuotaChanges, QuotaEntity};
 
 impl Context {
-    /// Appends a batch, which the caller has checked. It is queued behind all earlier ones of the partition. With
-    /// `joins` a transactional batch adds its partition to the transaction.
-    pub fn append(&self, partition: &Arc<Partition>, batch: Checked, joins: bool) -> Append {
-        let store = &self.services.store;
-        if joins { store.append_and_join(partition, batch) } else { store.append(partition, batch) }
+    /// Appends a batch, which the caller has checked. It is queued behind all earlier ones of the partition.
+    pub fn append(&self, partition: &Arc<Partition>, new: NewAppend) -> Append {
+        self.services.store.begin_append(partition, new)
+    }
+
+    /// The memory of batches that are written anew before they are appended.
+    pub fn copies(&self) -> &Copies {
+        self.services.store.copies()
     }
 
     /// Moves the log start offset; it never moves back.

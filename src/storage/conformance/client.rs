@@ -100,7 +100,8 @@ pub async fn append_in(
 ) -> Result<Appended, AppendError> {
     let (done, answer) = oneshot::channel();
     let partition = Arc::clone(partition);
-    store.line().submit(Work::Append(AppendWork { partition, batch, leadership, joins: false, done }));
+    let work = AppendWork { partition, batch, leadership, joins: false, room: None, done };
+    store.line().submit(Work::Append(work));
     answer.await.unwrap()
 }
 

@@ -485,6 +485,7 @@ mod tests {
                 batch,
                 leadership,
                 joins: false,
+                room: None,
                 done: oneshot::channel().0,
             })
         });
@@ -658,7 +659,8 @@ mod tests {
         let leadership = partition.ends().leader_epoch;
         let command = Command::SetBrokers { running: vec![two], election: kernel::Election::default() };
         let moves = Work::Command { command, done: Box::new(|_| {}) };
-        let queued = Work::Append(AppendWork { partition, batch, leadership, joins: false, done });
+        let work = AppendWork { partition, batch, leadership, joins: false, room: None, done };
+        let queued = Work::Append(work);
         let committer = local.committer();
         let round = committer.engine().begin(vec![moves, queued]);
         committer.engine().finish(round);

@@ -207,7 +207,8 @@ impl Engine {
         };
         let roll = self.rolls(shard, now, &work.partition, new);
         let commit = work.commit(Place::Segment { roll, inline, crc: work.batch.header.crc });
-        let AppendWork { partition, batch, done, .. } = work;
+        let AppendWork { partition, batch, room, done, .. } = work;
+        drop(room);
         let outcome = match self.author.apply(shard, now, Command::Commit(commit)) {
             Ok((command, Applied::Appended(placed))) => {
                 let prefix = record::prefix(placed.base_offset, batch.header.batch_length, placed.epoch);
