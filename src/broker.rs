@@ -686,7 +686,8 @@ mod tests {
         time::sleep(Duration::from_secs(31)).await;
         let of_1970 = BatchBuilder::new().value(Timestamp(1), "v").build();
         let header = Header::parse(&of_1970).unwrap();
-        let append = broker.store.append(log, Checked { bytes: of_1970, header, newest: Some(0), is_copy: false });
+        let batch = Checked { bytes: of_1970, header, newest: Some(0), is_copy: false, opened: 0 };
+        let append = broker.store.append(log, batch);
         without_time_passing(append).await.unwrap();
         let log_start = async || {
             // This command comes after those of retention, so they are done when it is done.

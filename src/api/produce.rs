@@ -71,13 +71,14 @@ impl Handler for ProduceRequest {
             Some(id) => may_use(id, &self.topic_data, &ctx),
         };
         let view = ctx.topics();
-        let batches = Batches { transactional_id, acks, now: ctx.now().time, ctx: &ctx };
+        let mut batches = Batches { transactional_id, acks, now: ctx.now().time, ctx: &ctx, turn: 0 };
         let mut begun = Vec::with_capacity(self.topic_data.len());
         let mut may_be_named = NAMED_REFUSALS;
         for TopicProduceData { name, topic_id, partition_data } in each_topic_once(self.topic_data) {
             let topic = view.topic(TopicRef::of(ctx.version, TOPIC_IDS, &name, topic_id), Operation::Write);
             let mut partitions = Vec::with_capacity(partition_data.len());
             for PartitionProduceData { index, records } in partition_data {
+                batches.end_turn().await;
                 let mut outcome = match (topic, batches.transactional_id) {
                     (_, Err(forbidden)) => Err(ErrorCode::from(forbidden).into()),
                     (Ok(topic), Ok(None)) => batches.append(topic, index, records).await,
@@ -182,14 +183,25 @@ struct Batches<'a> {
     acks: Option<Acks>,
     now: Timestamp,
     ctx: &'a Context,
+    /// The decompressed size of the batches that were checked since other requests had their turn.
+    turn: u64,
 }
 
 impl Batches<'_> {
+    /// Called before each batch. Other requests get their turn when those before took as long as the largest quick one.
+    async fn end_turn(&mut self) {
+        if self.turn >= QUICK {
+            self.turn = 0;
+            tokio::task::yield_now().await;
+        }
+        self.turn += EACH;
+    }
+
     /// As [`Batches::append`], for a request with a transactional id. Kafka asks the transaction before it checks the
     /// batch. Here a refused batch asks afterwards, so it has joined the transaction too, or gets the transaction's
     /// error.
     async fn append_in(
-        &self,
+        &mut self,
         id: TransactionalId<'_>,
         topic: &Topic,
         index: i32,
@@ -238,12 +250,18 @@ impl Batches<'_> {
 
     /// Returns when the batch is queued behind all earlier ones, or is refused.
     async fn append(
-        &self,
+        &mut self,
         topic: &Topic,
         index: i32,
         records: Option<Records>,
     ) -> Result<QueuedBatch, RefusedBatch> {
         let (partition, checked) = self.check(topic, index, records)?;
+        self.turn += match &checked {
+            Ok(Ok(batch)) => batch.opened as u64,
+            // Where it was found to be wrong is unknown.
+            Ok(Err(_)) => QUICK,
+            Err(_) => 0,
+        };
         let (checked, room) = match checked {
             Ok(checked) if !is_copy(&checked) => (checked, None),
             // Boxed, so that a request whose batches are checked at once takes less memory.
@@ -326,6 +344,9 @@ struct UncheckedBatch {
 
 /// A batch up to this decompressed size is checked on the thread that received it.
 const QUICK: u64 = 1 << 20;
+
+/// Every batch takes about as long as checking this many bytes, whatever its size.
+const EACH: u64 = 8 << 10;
 
 /// Batches above this decompressed size share one thread, so that they delay only each other.
 const LARGE: u64 = 16 << 20;

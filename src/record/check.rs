@@ -71,6 +71,8 @@ pub struct Checked {
     pub newest: Option<i32>,
     /// The client's bytes had to be changed, so `bytes` are others.
     pub is_copy: bool,
+    /// The size of the records when decompressed.
+    pub opened: usize,
 }
 
 /// Checks the records field of one partition of a Produce request: it must be exactly one batch.
@@ -101,12 +103,14 @@ fn check(bytes: Bytes, rules: &Rules, most: u64) -> Result<Checked, RecordError>
     if bytes.len() as u64 > rules.segment_bytes {
         return Err(RecordError::LargerThanSegment { size: bytes.len(), limit: rules.segment_bytes });
     }
-    let (corrected, newest) = corrected(&header, walked, rules);
+    let (corrected, walked) = corrected(&header, walked, rules);
     let codec = header.attributes.codec()?;
     match rules.compression {
-        Some(wanted) if wanted != codec => recompressed(&bytes, corrected, wanted, newest, rules, most),
-        _ if corrected == header => Ok(Checked { bytes, header, newest, is_copy: false }),
-        _ => Ok(made_true(BytesMut::from(&bytes[..]), corrected, newest)),
+        Some(wanted) if wanted != codec => recompressed(&bytes, corrected, wanted, walked, rules, most),
+        _ if corrected == header => {
+            Ok(Checked { bytes, header, newest: walked.newest, is_copy: false, opened: walked.size })
+        }
+        _ => Ok(made_true(BytesMut::from(&bytes[..]), corrected, walked)),
     }
 }
 
@@ -184,12 +188,14 @@ fn check_header(header: &Header) -> Result<(), RecordError> {
 struct RecordWalk {
     max_timestamp: Timestamp,
     newest: Option<i32>,
+    /// Their size.
+    size: usize,
 }
 
 fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<RecordWalk, RecordError> {
     let header = Header { attributes: header.attributes.of_a_client(), ..*header };
     let (earliest, latest) = (rules.earliest(), rules.latest());
-    let mut walked = RecordWalk { max_timestamp: NO_TIMESTAMP, newest: None };
+    let mut walked = RecordWalk { max_timestamp: NO_TIMESTAMP, newest: None, size: 0 };
     let mut refusals = Refusals::default();
     for index in 0..header.count {
         let shape: Shape = next_shape(&mut source)?;
@@ -201,7 +207,7 @@ fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<Reco
         }
         let timestamp = shape.timestamp(&header);
         if timestamp > walked.max_timestamp {
-            walked = RecordWalk { max_timestamp: timestamp, newest: Some(index) };
+            (walked.max_timestamp, walked.newest) = (timestamp, Some(index));
         }
         let out_of_bounds = timestamp != NO_TIMESTAMP && (timestamp < earliest || timestamp > latest);
         if rules.compacted && !shape.has_key {
@@ -213,7 +219,7 @@ fn walk<S: Source>(mut source: S, header: &Header, rules: &Rules) -> Result<Reco
     }
     expect_end(&mut source)?;
     refusals.into_result()?;
-    Ok(walked)
+    Ok(RecordWalk { size: source.position(), ..walked })
 }
 
 /// The records of a batch that are refused individually; only the first ones if there are many.
@@ -248,18 +254,19 @@ impl Refusals {
     }
 }
 
-/// The header with correct attributes and max timestamp, and the newest record.
-fn corrected(header: &Header, walked: RecordWalk, rules: &Rules) -> (Header, Option<i32>) {
+/// The header with correct attributes and max timestamp, and the records with the timestamps that they get.
+fn corrected(header: &Header, walked: RecordWalk, rules: &Rules) -> (Header, RecordWalk) {
     let attributes = header.attributes.of_a_client();
     if rules.log_append_time {
-        let attributes = attributes.with_log_append_time();
-        return (Header { attributes, max_timestamp: rules.now, ..*header }, Some(0));
+        let (attributes, max_timestamp) = (attributes.with_log_append_time(), rules.now);
+        let walked = RecordWalk { max_timestamp, newest: Some(0), ..walked };
+        return (Header { attributes, max_timestamp, ..*header }, walked);
     }
-    let RecordWalk { max_timestamp, newest } = walked;
+    let max_timestamp = walked.max_timestamp;
     if header.max_timestamp != max_timestamp || header.attributes.log_append_time() {
-        return (Header { attributes, max_timestamp, ..*header }, newest);
+        return (Header { attributes, max_timestamp, ..*header }, walked);
     }
-    (*header, newest)
+    (*header, walked)
 }
 
 /// The batch compressed with another codec. Its records were already walked, so they can be decompressed.
@@ -267,7 +274,7 @@ fn recompressed(
     bytes: &Bytes,
     corrected: Header,
     wanted: Codec,
-    newest: Option<i32>,
+    walked: RecordWalk,
     rules: &Rules,
     most: u64,
 ) -> Result<Checked, RecordError> {
@@ -289,16 +296,16 @@ fn recompressed(
     batch.extend_from_slice(&packed);
     put(&mut batch, BATCH_LENGTH_AT, batch_length.to_be_bytes());
     let attributes = corrected.attributes.with_codec(wanted);
-    Ok(made_true(batch, Header { attributes, batch_length, ..corrected }, newest))
+    Ok(made_true(batch, Header { attributes, batch_length, ..corrected }, walked))
 }
 
 /// The batch, a copy of the client's bytes, with the attributes and the max timestamp of `header`.
-fn made_true(mut bytes: BytesMut, header: Header, newest: Option<i32>) -> Checked {
+fn made_true(mut bytes: BytesMut, header: Header, walked: RecordWalk) -> Checked {
     put(&mut bytes, ATTRIBUTES_AT, header.attributes.0.to_be_bytes());
     put(&mut bytes, MAX_TIMESTAMP_AT, header.max_timestamp.0.to_be_bytes());
     seal(&mut bytes);
-    let crc = crc_of(&bytes);
-    Checked { bytes: bytes.freeze(), header: Header { crc, ..header }, newest, is_copy: true }
+    let header = Header { crc: crc_of(&bytes), ..header };
+    Checked { bytes: bytes.freeze(), header, newest: walked.newest, is_copy: true, opened: walked.size }
 }
 
 fn milliseconds(duration: Duration) -> i64 {

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`MOST`] | the decompressed size of a batch | time: a kilobyte of zstd can become 32 MB |
 //! | [`LARGEST_WINDOW`] | the distance of matches in zstd; above 2 MiB one batch at a time per process | memory |
+//! | [`STREAM`] for each stream, if the size is limited to less than that | time: each one needs a new decoder |
 //! | a snappy or lz4 block | 22 times its compressed size, 4 MiB | memory |
 //!
 //! The end of a stream is handled as in Kafka. Further members of gzip, streams of snappy and frames of
@@ -36,7 +37,7 @@ const LARGEST_WINDOW: u64 = 1 << 25;
 pub(super) fn open(codec: Codec, packed: Bytes, most: u64) -> Box<dyn Read + Send> {
     let inner: Box<dyn Read + Send> = match codec {
         Codec::None => Box::new(packed.reader()),
-        Codec::Gzip => Box::new(Gzip::new(packed)),
+        Codec::Gzip => Box::new(Gzip::new(packed, most)),
         Codec::Snappy => Box::new(Snappy::new(packed)),
         Codec::Lz4 => match first_lz4_frame(&packed) {
             Some(length) => {
@@ -68,16 +69,25 @@ fn too_much() -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, "more comes out than a batch may hold")
 }
 
+/// The begin of a member of gzip or of a frame of zstd takes about as long as decompressing this many bytes.
+const STREAM: u64 = 4 << 10;
+
+/// The maximum number of members or frames if at most `most` bytes are allowed. Without such a limit it does not matter.
+fn streams(most: u64) -> u64 {
+    if most < MOST { most.saturating_div(STREAM).saturating_add(1) } else { u64::MAX }
+}
+
 /// So few bytes after a member cannot be another one, and Java ignores them.
 const GZIP_REST: usize = 18;
 
 struct Gzip {
     member: Option<GzDecoder<bytes::buf::Reader<Bytes>>>,
+    members_left: u64,
 }
 
 impl Gzip {
-    fn new(packed: Bytes) -> Gzip {
-        Gzip { member: Some(GzDecoder::new(packed.reader())) }
+    fn new(packed: Bytes, most: u64) -> Gzip {
+        Gzip { member: Some(GzDecoder::new(packed.reader())), members_left: streams(most) }
     }
 }
 
@@ -90,6 +100,7 @@ impl Read for Gzip {
             }
             let rest = self.member.take().map(|member| member.into_inner().into_inner()).unwrap_or_default();
             if rest.len() > GZIP_REST {
+                self.members_left = self.members_left.checked_sub(1).ok_or_else(too_much)?;
                 self.member = Some(GzDecoder::new(rest.reader())).filter(|next| next.header().is_some());
             }
         }
@@ -224,14 +235,22 @@ struct Zstd {
     /// A frame produces no output before its window is full, but decompressing up to there takes time
     /// too.
     blocks_left: u64,
+    frames_left: u64,
     /// Held while the frame takes much memory. It is the last field, so that it is released last.
     alone: Option<Alone>,
 }
 
 impl Zstd {
     fn new(packed: Bytes, most: u64) -> Zstd {
-        let blocks_left = zstd_blocks(most);
-        Zstd { packed, small: None, frame: None, may_be_large: false, blocks_left, alone: None }
+        Zstd {
+            packed,
+            small: None,
+            frame: None,
+            may_be_large: false,
+            blocks_left: zstd_blocks(most),
+            frames_left: streams(most),
+            alone: None,
+        }
     }
 
     /// Opens the next frame. Returns `false` at the end.
@@ -247,6 +266,7 @@ impl Zstd {
                 self.packed.advance(length);
                 continue;
             }
+            self.frames_left = self.frames_left.checked_sub(1).ok_or_else(too_much)?;
             self.small = Frame::begin(&mut self.packed);
             if self.small.is_some() {
                 return Ok(true);

@@ -2,6 +2,7 @@
 //! `kernel` the producer's window.
 
 use jackdaw::api::error::ErrorCode;
+use jackdaw::protocol::messages::api_versions_request::ApiVersionsRequest;
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
 use jackdaw::record::{Attributes, BatchBuilder, Codec, Header, Producer, records as records_of};
 use jackdaw::time::Clock;
@@ -278,6 +279,23 @@ async fn of_the_records_that_a_request_refuses_1000_are_named() {
     let named: Vec<_> = answered.map(|one| (one.error_code, one.record_errors.len())).collect();
     let refused = code(ErrorCode::InvalidTimestamp);
     assert_eq!(named, [(refused, 600), (refused, 400), (refused, 0)]);
+}
+
+#[tokio::test]
+async fn other_clients_are_served_between_the_batches_of_a_request() {
+    let node = Node::start().await;
+    node.topic("t", 1).await;
+    let (mut client, mut other) = (node.client().await, node.client().await);
+    let large = BatchBuilder::new().codec(Codec::Gzip).value(Clock::machine().now(), vec![0; 900_000]).build();
+    let mut request = produce_to("t", 0, large.clone());
+    let one = PartitionProduceData { index: 0, records: Some(large.into()) };
+    request.topic_data[0].partition_data = vec![one; 40];
+    client.send(12, &request).await;
+    other.call(3, ApiVersionsRequest::default()).await;
+    assert!(!client.has_received(), "the connection is open");
+    let (_, answer) = client.receive::<ProduceRequest>(12).await;
+    let answered = answer.responses[0].partition_responses.iter();
+    assert!(answered.map(|one| (one.error_code, one.base_offset)).eq((0..40).map(|offset| (0, offset))));
 }
 
 #[tokio::test]
