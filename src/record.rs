@@ -48,6 +48,6 @@ pub use search::{TimedOffset, first_since, newest};
 /// Decompresses data that is not a batch. Fails with [`io::ErrorKind::FileTooLarge`] if it has more than `most` bytes.
 pub fn opened(codec: Codec, packed: Bytes, most: u64) -> io::Result<Bytes> {
     let mut opened = Vec::new();
-    decompress::open(codec, packed, most).read_to_end(&mut opened)?;
+    decompress::open(codec, packed, most, decompress::Dialect::Any).read_to_end(&mut opened)?;
     Ok(opened.into())
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::decompress::Dialect;
 use super::header::{ATTRIBUTES_AT, BATCH_LENGTH_AT, LENGTH_END, MAX_TIMESTAMP_AT, put, seal};
 use super::records::{Shape, expect_end, next_shape};
 use super::source::{DecompressedRecords, Plain, Source};
@@ -97,7 +98,7 @@ fn check(bytes: Bytes, rules: &Rules, most: u64) -> Result<Checked, RecordError>
         Codec::None => walk(Plain::new(records), &header, rules)?,
         codec => {
             let longest = usize::try_from(rules.max_decompressed_bytes).unwrap_or(usize::MAX);
-            walk(DecompressedRecords::bounded(codec, records, most, longest), &header, rules)?
+            walk(DecompressedRecords::of_producer(codec, records, most, longest), &header, rules)?
         }
     };
     if bytes.len() as u64 > rules.segment_bytes {
@@ -279,7 +280,8 @@ fn recompressed(
     most: u64,
 ) -> Result<Checked, RecordError> {
     let limit = rules.max_message_bytes as usize;
-    let opened = decompress::open(corrected.attributes.codec()?, bytes.slice(Header::LENGTH..), most);
+    let packed = bytes.slice(Header::LENGTH..);
+    let opened = decompress::open(corrected.attributes.codec()?, packed, most, Dialect::Any);
     let packed = compress::pack(wanted, opened, limit).map_err(|error| match error.kind() {
         ErrorKind::FileTooLarge => RecordError::OpensTooLarge,
         _ => RecordError::Invalid(error.to_string()),

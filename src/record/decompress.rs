@@ -32,21 +32,28 @@ pub(super) const MOST: u64 = i32::MAX as u64 - 8;
 /// long as their matches stay within this: high levels declare one of 128 MiB for batches of any size.
 const LARGEST_WINDOW: u64 = 1 << 25;
 
+/// The largest zstd window that Kafka's consumers accept, 128 MiB, as its descriptor.
+const LARGEST_OF_KAFKA: u8 = 17 << 3;
+
+/// The streams that are accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// All that can be decompressed here, for stored batches.
+    Any,
+    /// Those that Kafka can decompress, too: no lz4 frame with linked blocks, and no zstd frame that declares a window of
+    /// more than 128 MiB.
+    OfKafka,
+}
+
 /// A reader of the records that are compressed in `packed`. Fails with [`io::ErrorKind::FileTooLarge`] if
 /// they have more than `most` bytes.
-pub(super) fn open(codec: Codec, packed: Bytes, most: u64) -> Box<dyn Read + Send> {
+pub(super) fn open(codec: Codec, packed: Bytes, most: u64, dialect: Dialect) -> Box<dyn Read + Send> {
     let inner: Box<dyn Read + Send> = match codec {
         Codec::None => Box::new(packed.reader()),
         Codec::Gzip => Box::new(Gzip::new(packed, most)),
         Codec::Snappy => Box::new(Snappy::new(packed)),
-        Codec::Lz4 => match first_lz4_frame(&packed) {
-            Some(length) => {
-                let frame = packed.slice(..length.min(packed.len())).reader();
-                Box::new(Lz4 { frame: Some(lz4_flex::frame::FrameDecoder::new(frame)) })
-            }
-            None => Box::new(Lz4 { frame: None }),
-        },
-        Codec::Zstd => Box::new(Zstd::new(packed, most)),
+        Codec::Lz4 => Box::new(Lz4::new(&packed, dialect)),
+        Codec::Zstd => Box::new(Zstd::new(packed, most, dialect)),
     };
     Box::new(Bounded { inner, left: most })
 }
@@ -109,14 +116,36 @@ impl Read for Gzip {
 }
 
 struct Lz4 {
-    /// `None` if there is no complete frame.
-    frame: Option<lz4_flex::frame::FrameDecoder<bytes::buf::Reader<Bytes>>>,
+    /// The frame, or the reason why it is not read.
+    frame: Result<lz4_flex::frame::FrameDecoder<bytes::buf::Reader<Bytes>>, &'static str>,
+}
+
+impl Lz4 {
+    fn new(packed: &Bytes, dialect: Dialect) -> Lz4 {
+        let frame = match first_lz4_frame(packed) {
+            None => Err("the lz4 frame is cut short, or is none"),
+            Some(_) if dialect == Dialect::OfKafka && has_linked_blocks(packed) => {
+                Err("the blocks of the lz4 frame are linked, which Kafka's consumers cannot read")
+            }
+            Some(length) => {
+                let frame = packed.slice(..length.min(packed.len())).reader();
+                Ok(lz4_flex::frame::FrameDecoder::new(frame))
+            }
+        };
+        Lz4 { frame }
+    }
 }
 
 impl Read for Lz4 {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.frame.as_mut().ok_or_else(|| broken("the lz4 frame is cut short, or is none"))?.read(out)
+        self.frame.as_mut().map_err(|why| broken(why))?.read(out)
     }
+}
+
+/// Whether the blocks of an lz4 frame may refer to earlier ones.
+fn has_linked_blocks(frame: &[u8]) -> bool {
+    const INDEPENDENT_BLOCKS: u8 = 0x20;
+    frame.get(4).is_some_and(|flags| flags & INDEPENDENT_BLOCKS == 0)
 }
 
 /// The length of the lz4 frame at the start of `packed`, from the lengths of its blocks; `None` if it is
@@ -236,12 +265,13 @@ struct Zstd {
     /// too.
     blocks_left: u64,
     frames_left: u64,
+    dialect: Dialect,
     /// Held while the frame takes much memory. It is the last field, so that it is released last.
     alone: Option<Alone>,
 }
 
 impl Zstd {
-    fn new(packed: Bytes, most: u64) -> Zstd {
+    fn new(packed: Bytes, most: u64, dialect: Dialect) -> Zstd {
         Zstd {
             packed,
             small: None,
@@ -249,6 +279,7 @@ impl Zstd {
             may_be_large: false,
             blocks_left: zstd_blocks(most),
             frames_left: streams(most),
+            dialect,
             alone: None,
         }
     }
@@ -273,6 +304,9 @@ impl Zstd {
             }
             let mut packed = std::mem::take(&mut self.packed);
             let start = packed.split_to(packed.len().min(6));
+            if self.dialect == Dialect::OfKafka && declared_window(&start) > Some(LARGEST_OF_KAFKA) {
+                return Err(broken("the zstd window is above 128 MiB, which Kafka's consumers cannot read"));
+            }
             let start = with_bounded_window(magic, start);
             let mut decoder = if names_small_window(&start) {
                 SPARE.with(Cell::take).unwrap_or_else(new_decoder)
@@ -337,8 +371,15 @@ const SPARE_BLOCKS: usize = 16;
 const SPARE_WINDOW_DESCRIPTOR: u8 = 11 << 3;
 
 fn names_small_window(start: &[u8]) -> bool {
-    matches!(start, [_, _, _, _, descriptor, window]
-        if descriptor & SINGLE_SEGMENT == 0 && *window <= SPARE_WINDOW_DESCRIPTOR)
+    declared_window(start).is_some_and(|window| window <= SPARE_WINDOW_DESCRIPTOR)
+}
+
+/// The window descriptor at the start of a frame; `None` if the window is as large as the content.
+fn declared_window(start: &[u8]) -> Option<u8> {
+    match start {
+        [_, _, _, _, descriptor, window] if descriptor & SINGLE_SEGMENT == 0 => Some(*window),
+        _ => None,
+    }
 }
 
 fn new_decoder() -> Box<FrameDecoder> {

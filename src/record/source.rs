@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use bytes::Bytes;
 
+use super::decompress::Dialect;
 use super::{Codec, RecordError, decompress};
 
 /// Boxed, because a large error in every step would double the cost of a walk.
@@ -126,18 +127,20 @@ const LONGEST_FIELD: usize = 64 << 20;
 
 impl DecompressedRecords {
     pub(super) fn new(codec: Codec, packed: Bytes) -> DecompressedRecords {
-        DecompressedRecords::bounded(codec, packed, decompress::MOST, usize::MAX)
+        let opened = decompress::open(codec, packed, decompress::MOST, Dialect::Any);
+        DecompressedRecords { inner: BufReader::new(opened), position: 0, longest_record: usize::MAX }
     }
 
-    /// Fails if there are more than `most` bytes, or if a record is longer than `longest_record`.
-    pub(super) fn bounded(
+    /// Those of a producer. Fails if Kafka's consumers could not read them, if there are more than `most` bytes, or if a
+    /// record is longer than `longest_record`.
+    pub(super) fn of_producer(
         codec: Codec,
         packed: Bytes,
         most: u64,
         longest_record: usize,
     ) -> DecompressedRecords {
-        let inner = BufReader::new(decompress::open(codec, packed, most));
-        DecompressedRecords { inner, position: 0, longest_record }
+        let opened = decompress::open(codec, packed, most, Dialect::OfKafka);
+        DecompressedRecords { inner: BufReader::new(opened), position: 0, longest_record }
     }
 
     fn buffered(&mut self) -> WalkResult<&[u8]> {

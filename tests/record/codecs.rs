@@ -3,7 +3,7 @@
 //! with that crate, because it loses repeated keys.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use jackdaw::record::{BatchBuilder, Codec, Marker, Record, check_produced, records};
+use jackdaw::record::{BatchBuilder, Codec, Marker, Record, RecordError, check_produced, records};
 use jackdaw::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TransactionEnd};
 use kafka_protocol::records::{
     Compression, Record as TheirRecord, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions,
@@ -193,8 +193,9 @@ fn zstd_frames_one_after_the_other_and_skippable_ones_are_read() {
     assert_eq!(sizes(&batch), [3, 50_000]);
 }
 
+/// Kafka refuses them at produce, but they may be stored.
 #[test]
-fn lz4_blocks_that_refer_to_earlier_ones_are_read() {
+fn lz4_blocks_that_refer_to_earlier_ones_are_read_but_not_accepted() {
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
     let batch = packed(Codec::Lz4, |plain| {
         let info = FrameInfo::new()
@@ -207,6 +208,30 @@ fn lz4_blocks_that_refer_to_earlier_ones_are_read() {
         out.finish().unwrap()
     });
     assert_eq!(sizes(&batch), [3, 50_000]);
+    assert_refused(batch, "the blocks of the lz4 frame are linked");
+}
+
+/// Of a batch of a few bytes, whose matches are near.
+#[test]
+fn zstd_frames_with_a_window_above_128_mib_are_read_but_not_accepted() {
+    let with_window = |descriptor: u8| {
+        packed(Codec::Zstd, |plain| {
+            // Without the size of the content and without a checksum: one block as it is.
+            let block = (u32::try_from(plain.len()).unwrap() << 3 | 1).to_le_bytes();
+            [&[0x28, 0xb5, 0x2f, 0xfd, 0, descriptor], &block[..3], plain].concat()
+        })
+    };
+    let (largest, larger) = (with_window(17 << 3), with_window(17 << 3 | 1));
+    assert!(check_produced(largest, &rules()).is_ok());
+    assert_eq!(sizes(&larger), [3, 50_000]);
+    assert_refused(larger, "the zstd window is above 128 MiB");
+}
+
+fn assert_refused(batch: Bytes, why: &str) {
+    match check_produced(batch, &rules()) {
+        Err(RecordError::Invalid(reason)) => assert!(reason.contains(why), "{reason}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Two records, compressed by `pack` each alone and both together, with bytes added or removed. The table has
