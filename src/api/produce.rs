@@ -267,7 +267,7 @@ impl Batches<'_> {
             // Boxed, so that a request whose batches are checked at once takes less memory.
             checked => Box::pin(check_and_hold(checked, self.ctx)).await,
         };
-        self.queue(partition, checked, room)
+        self.queue(topic, partition, checked, room)
     }
 
     /// Checks the partition, and the batch too, unless that may take long.
@@ -306,6 +306,7 @@ impl Batches<'_> {
 
     fn queue(
         &self,
+        topic: &Topic,
         partition: &Arc<Partition>,
         checked: CheckedBatch,
         room: Option<CopyRoom>,
@@ -328,7 +329,10 @@ impl Batches<'_> {
             }
         }
         let time = if attributes.log_append_time() { batch.header.max_timestamp } else { NO_APPEND_TIME };
-        let append = self.ctx.append(partition, NewAppend { batch, joins: self.joins(), room });
+        // Not the present one, in which another broker may lead.
+        let leadership = topic.epoch(partition.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let new = NewAppend { batch, leadership, joins: self.joins(), room };
+        let append = self.ctx.append(partition, new);
         Ok(QueuedBatch { append, partition: Arc::clone(partition), is_transactional, time })
     }
 }

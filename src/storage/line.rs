@@ -74,10 +74,19 @@ pub type CommandDone = Box<dyn FnOnce(Result<Applied, StoreError>) + Send>;
 /// A batch to append.
 pub struct NewAppend {
     pub batch: Checked,
+    /// The leader epoch in which the batch was accepted.
+    pub leadership: LeaderEpoch,
     /// Whether a transactional batch adds its partition to the transaction (Produce from version 12 on).
     pub joins: bool,
     /// The memory of a batch that the broker wrote anew.
     pub room: Option<CopyRoom>,
+}
+
+impl NewAppend {
+    /// A batch that is accepted now.
+    pub(super) fn now(partition: &Partition, batch: Checked, joins: bool) -> NewAppend {
+        NewAppend { batch, leadership: partition.ends().leader_epoch, joins, room: None }
+    }
 }
 
 pub struct AppendWork {

@@ -331,6 +331,7 @@ impl Published {
             id: state.id,
             partitions: partitions.collect(),
             placement: state.placement().to_vec(),
+            epochs: state.partitions().map(kernel::Partition::epoch).collect(),
             overrides: state.overrides.clone(),
             settings: TopicSettings::clone(&settings),
             name,
@@ -429,11 +430,7 @@ impl Showing<'_> {
                 let replaced = partition.publish_replaced(&replaced, by);
                 logs.replaced(&partition, *end, replaced);
             }
-            Applied::EpochRaised { topic, partition, epoch } => {
-                let Some(partition) = self.published.partition(*topic, *partition) else { return };
-                partition.publish_epoch(*epoch);
-                partition.wake();
-            }
+            Applied::EpochRaised { topic, .. } => self.place(shard.topic(*topic), shard),
             Applied::TopicAltered { topic } => {
                 let Some(state) = shard.topic(*topic) else { return };
                 let known = self.topics().by_id(*topic).cloned();
@@ -549,14 +546,16 @@ impl Showing<'_> {
         self.topics().running = shard.running().into();
         for state in states {
             let Some(known) = self.topics().by_id(state.id).cloned() else { continue };
-            let epochs =
-                known.partitions.iter().cloned().zip(state.partitions().map(kernel::Partition::epoch));
-            self.moved.extend(epochs.filter(|(known, epoch)| known.ends().leader_epoch != *epoch));
+            let epochs = || state.partitions().map(kernel::Partition::epoch);
+            let moved = known.partitions.iter().cloned().zip(epochs());
+            self.moved.extend(moved.filter(|(known, epoch)| known.ends().leader_epoch != *epoch));
             let is_same = |(known, now): (&Arc<Placement>, &Arc<Placement>)| Arc::ptr_eq(known, now);
-            if known.placement.iter().zip(state.placement()).all(is_same) {
+            let is_placed = known.placement.iter().zip(state.placement()).all(is_same);
+            if is_placed && epochs().eq(known.epochs.iter().copied()) {
                 continue;
             }
-            let topic = Topic { placement: state.placement().to_vec(), ..Topic::clone(&known) };
+            let (placement, epochs) = (state.placement().to_vec(), epochs().collect());
+            let topic = Topic { placement, epochs, ..Topic::clone(&known) };
             self.topics().insert(Arc::new(topic));
         }
     }

@@ -293,24 +293,24 @@ impl Store {
 
     /// Appends a batch of a client's own bytes.
     pub fn append(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
-        self.begin_append(partition, NewAppend { batch, joins: false, room: None })
+        self.begin_append(partition, NewAppend::now(partition, batch, false))
     }
 
     /// Like [`Store::append`]. A transactional batch also adds its partition to the transaction.
     pub fn append_and_join(&self, partition: &Arc<Partition>, batch: Checked) -> Append {
-        self.begin_append(partition, NewAppend { batch, joins: true, room: None })
+        self.begin_append(partition, NewAppend::now(partition, batch, true))
     }
 
     /// Appends a batch. It is queued behind all earlier ones of the partition when the call returns. Resolves when the
     /// batch is durable.
     pub fn begin_append(&self, partition: &Arc<Partition>, new: NewAppend) -> Append {
-        let NewAppend { batch, joins, room } = new;
+        let NewAppend { batch, leadership, joins, room } = new;
         if let Err(error) = partition.serving() {
             return Append(Err(error.into()));
         }
         debug_assert!(self.has(partition), "the partition is of another store");
         let (done, answer) = oneshot::channel();
-        let (partition, leadership) = (Arc::clone(partition), partition.ends().leader_epoch);
+        let partition = Arc::clone(partition);
         self.0.line.submit(Work::Append(AppendWork { partition, batch, leadership, joins, room, done }));
         Append(Ok(answer))
     }

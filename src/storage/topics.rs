@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::partition::Partition;
 use crate::config::{Overrides, TopicSettings};
 use crate::kernel::{Placement, metric_form};
-use crate::types::{NodeId, SharedMap, TopicId};
+use crate::types::{LeaderEpoch, NodeId, SharedMap, TopicId};
 
 #[derive(Clone, Default)]
 pub struct Topics {
@@ -29,6 +29,8 @@ pub struct Topic {
     pub partitions: Vec<Arc<Partition>>,
     /// Replicas, leader and ISR of each partition, in the order of the partitions.
     pub placement: Vec<Arc<Placement>>,
+    /// The leader epoch of each partition. A batch that is accepted in this one is refused under a later leader.
+    pub epochs: Vec<LeaderEpoch>,
 }
 
 impl Topics {
@@ -97,6 +99,11 @@ impl Topic {
 
     pub fn placement(&self, index: i32) -> Option<&Arc<Placement>> {
         self.placement.get(usize::try_from(index).ok()?)
+    }
+
+    /// The leader epoch that begins with the placement of this image, or before it.
+    pub fn epoch(&self, index: i32) -> Option<LeaderEpoch> {
+        self.epochs.get(usize::try_from(index).ok()?).copied()
     }
 
     /// Whether another name can have the same metric form.

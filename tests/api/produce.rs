@@ -1,12 +1,14 @@
 //! Rules P as far as a client sees them. The tests of `record` check the content of batches, those of
 //! `kernel` the producer's window.
 
+use std::collections::BTreeMap;
+
 use jackdaw::api::error::ErrorCode;
 use jackdaw::protocol::messages::api_versions_request::ApiVersionsRequest;
 use jackdaw::protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
 use jackdaw::record::{Attributes, BatchBuilder, Codec, Header, Producer, records as records_of};
 use jackdaw::time::Clock;
-use jackdaw::types::{LeaderEpoch, ProducerEpoch, ProducerId};
+use jackdaw::types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId};
 
 use crate::harness::{Node, batch, batch_at, batches, code, produce_to, records, the_partition};
 
@@ -296,6 +298,34 @@ async fn other_clients_are_served_between_the_batches_of_a_request() {
     let (_, answer) = client.receive::<ProduceRequest>(12).await;
     let answered = answer.responses[0].partition_responses.iter();
     assert!(answered.map(|one| (one.error_code, one.base_offset)).eq((0..40).map(|offset| (0, offset))));
+}
+
+#[tokio::test]
+async fn a_batch_that_was_sent_to_the_leader_is_refused_if_another_broker_leads_before_it_is_queued() {
+    let node = Node::with(&[("jackdaw.brokers", "2")]).await;
+    let settings = BTreeMap::from([("compression.type".to_owned(), "gzip".to_owned())]);
+    let replicas = vec![vec![NodeId(1), NodeId(2)]; 2];
+    let topic = node.store.create_placed_topic("t".to_owned(), settings, replicas).await.unwrap();
+    let mut client = node.client().await;
+    let mut request = produce_to("t", 0, batch(&["a"]));
+    let more = PartitionProduceData { index: 1, records: Some(batch(&["b"]).into()) };
+    request.topic_data[0].partition_data.push(more);
+    // The batches are compressed here, so they wait for their memory.
+    let all = node.store.copies().hold(usize::MAX).await;
+    client.send(12, &request).await;
+    let begun = || node.requests.iter().any(|of| of.row.key == 0 && of.versions().next().is_some());
+    while !begun() {
+        tokio::task::yield_now().await;
+    }
+    for index in [0, 1] {
+        node.store.set_replicas(topic.id, index, vec![NodeId(2)]).await.unwrap();
+    }
+    drop(all);
+    let (_, answer) = client.receive::<ProduceRequest>(12).await;
+    let answered = answer.responses[0].partition_responses.iter();
+    let seen: Vec<_> = answered.map(|one| (one.error_code, one.current_leader.leader_id)).collect();
+    assert_eq!(seen, [(code(ErrorCode::NotLeaderOrFollower), 2); 2]);
+    assert_eq!([0, 1].map(|index| node.partition("t", index).ends().high_watermark), [Offset(0); 2]);
 }
 
 #[tokio::test]
