@@ -76,7 +76,6 @@ impl Handler for FetchRequest {
         let begun = Moment::now();
         poll.read(&ctx).await;
         if poll.is_enough() {
-            poll.list_aborted().await;
             return Reply::Now(answer(poll, plan, &ctx));
         }
         // The poll may wait for a long time. It has copied all that it needs of the request. Its wait is a future of its own,
@@ -84,7 +83,6 @@ impl Handler for FetchRequest {
         ctx.note_dropped_request();
         Reply::later(async move {
             poll.wait(begun, &ctx).await;
-            poll.list_aborted().await;
             answer(poll, plan, &ctx)
         })
     }
@@ -274,9 +272,11 @@ impl Poll {
         let wanted = self.max_bytes.saturating_sub(already);
         let mut held = ctx.services.answers.take(wanted);
         let max_bytes = already + wanted.min(held.bytes().max(LEAST_ROOM));
+        let mut listed = 0;
         for reading in &mut self.readings {
             reading.follow_the_leader(ctx);
             let State::Open(progress) = &mut reading.state else { continue };
+            let from = progress.next;
             // One read ends at the end of an extent.
             loop {
                 let left = max_bytes.saturating_sub(self.size);
@@ -302,31 +302,13 @@ impl Poll {
                     }
                 }
             }
+            if self.isolation == Isolation::ReadCommitted {
+                listed += reading.list_aborted(from).await;
+            }
         }
         held.shrink(self.memory().saturating_sub(self.held.bytes()));
+        held.at_least(listed * size_of::<AbortedTransaction>());
         self.held.absorb(held);
-    }
-
-    /// Adds the aborted transactions to what was read for a client that reads committed records only (rule F11).
-    /// If they cannot be read, the records are not returned either.
-    async fn list_aborted(&mut self) {
-        if self.isolation == Isolation::ReadUncommitted {
-            return;
-        }
-        for reading in &mut self.readings {
-            let State::Open(progress) = &mut reading.state else { continue };
-            if progress.records.is_empty() || !progress.partition.may_have_aborted() {
-                continue;
-            }
-            match progress.partition.aborted(reading.ask.offset..progress.next).await {
-                Ok(aborted) => {
-                    let bytes = aborted.len().saturating_mul(size_of::<AbortedTransaction>());
-                    self.held.at_least(self.held.bytes().saturating_add(bytes));
-                    progress.aborted = aborted;
-                }
-                Err(error) => reading.state = State::Failed(ErrorCode::from(&error), None),
-            }
-        }
     }
 
     /// The bytes of the answer, for the quota: the records, and about as much as the rest takes.
@@ -344,7 +326,11 @@ impl Poll {
             State::Open(progress) => Some(progress),
             State::Unknown(_) | State::Failed(..) | State::Diverged { .. } => None,
         });
-        progress.flat_map(|progress| &progress.records).map(Piece::memory).sum()
+        let memory = |progress: &Progress| {
+            let records: usize = progress.records.iter().map(Piece::memory).sum();
+            records.saturating_add(progress.aborted.len() * size_of::<AbortedTransaction>())
+        };
+        progress.map(memory).fold(0, usize::saturating_add)
     }
 
     /// Whether the response can be sent: there is enough, there is an error, or there is nothing to wait
@@ -407,6 +393,34 @@ impl PartitionRead {
                 Some(topic) => State::of_partition(topic, &self.ask, ctx.node()),
                 None => State::Failed(ErrorCode::UnknownTopicOrPartition, None),
             };
+        }
+    }
+}
+
+impl PartitionRead {
+    /// Adds the aborted transactions with records among those that were read from `from` on (rule F11), and returns
+    /// their number. If they cannot be read, the records are not returned either. Called directly after the read:
+    /// compaction keeps a transaction in the list for one run after it has removed its records, but not for two.
+    async fn list_aborted(&mut self, from: Offset) -> usize {
+        let State::Open(progress) = &mut self.state else { return 0 };
+        if progress.next == from || !progress.partition.may_have_aborted() {
+            return 0;
+        }
+        let partition = Arc::clone(&progress.partition);
+        // Boxed, so that a poll takes less memory while it waits.
+        match Box::pin(partition.aborted(from..progress.next)).await {
+            Ok(mut aborted) => {
+                // Those with earlier records were listed with them.
+                aborted.retain(|one| one.first >= from || from == self.ask.offset);
+                let listed = aborted.len();
+                progress.aborted.append(&mut aborted);
+                progress.aborted.sort_by_key(|one| one.last);
+                listed
+            }
+            Err(error) => {
+                self.state = State::Failed(ErrorCode::from(&error), None);
+                0
+            }
         }
     }
 }

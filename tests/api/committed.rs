@@ -110,6 +110,46 @@ async fn f10_read_committed_ends_at_the_first_open_transaction() {
 }
 
 #[tokio::test]
+async fn f11_aborted_records_are_listed_although_compaction_forgets_their_transaction_while_a_fetch_waits() {
+    let node = Node::start().await;
+    let compacted = [
+        ("cleanup.policy", "compact"),
+        ("internal.segment.bytes", "200"),
+        ("min.cleanable.dirty.ratio", "0"),
+    ];
+    node.topic_with("t", 1, &compacted).await;
+    let (mut one, mut client) = (Writer::new(&node, "one").await, node.client().await);
+    one.send(1).await;
+    one.end(Abort).await;
+    let keyed = async |key: &str| {
+        let batch = BatchBuilder::new().record(Timestamp(1), Some(key.as_bytes()), Some(&[7; 100]), &[]);
+        let batch = batch.build();
+        assert_eq!(node.client().await.produce("t", 0, batch.clone()).await.error_code, 0);
+        batch.len()
+    };
+    let size = keyed("a").await;
+    let read = only(client.call(12, committed(0)).await);
+    assert_eq!((batches(&read)[0], listed(&read)), ((0, 1), Some(vec![0])));
+    let more = i32::try_from(records(&read).len() + 4 * size).unwrap();
+    let waiting = FetchRequest { min_bytes: more, max_wait_ms: VERY_LONG, ..committed(0) };
+    client.send(12, &waiting).await;
+    let fetches =
+        || node.requests.iter().find(|of| of.row.key == 1)?.versions().next().map(|(_, count)| count);
+    while fetches() != Some(2) {
+        tokio::task::yield_now().await;
+    }
+    for key in ["b", "c", "d"] {
+        keyed(key).await;
+        let store = node.store.clone();
+        tokio::task::spawn_blocking(move || store.compact()).await.unwrap();
+    }
+    assert_eq!(listed(&only(node.client().await.call(12, committed(0)).await)), Some(vec![]));
+    keyed("e").await;
+    let answer = only(client.receive::<FetchRequest>(12).await.1);
+    assert_eq!((batches(&answer)[0], listed(&answer)), ((0, 1), Some(vec![0])), "they were read before");
+}
+
+#[tokio::test]
 async fn f11_aborted_transactions_come_in_the_order_of_their_markers_to_read_committed_alone() {
     let (_node, mut client, mut one, mut two) = story().await;
     one.send(1).await;

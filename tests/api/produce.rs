@@ -288,7 +288,8 @@ async fn other_clients_are_served_between_the_batches_of_a_request() {
     let node = Node::start().await;
     node.topic("t", 1).await;
     let (mut client, mut other) = (node.client().await, node.client().await);
-    let large = BatchBuilder::new().codec(Codec::Gzip).value(Clock::machine().now(), vec![0; 900_000]).build();
+    let large =
+        BatchBuilder::new().codec(Codec::Gzip).value(Clock::machine().now(), vec![0; 900_000]).build();
     let mut request = produce_to("t", 0, large.clone());
     let one = PartitionProduceData { index: 0, records: Some(large.into()) };
     request.topic_data[0].partition_data = vec![one; 40];

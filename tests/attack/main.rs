@@ -27,10 +27,10 @@ mod injection;
 mod lies;
 #[cfg(feature = "security")]
 mod login;
+mod produce;
 #[path = "../../build/schema.rs"]
 #[expect(dead_code, reason = "build.rs uses the rest")]
 mod schema;
-mod produce;
 mod stalled;
 mod victim;
 mod waiting;

@@ -34,7 +34,8 @@ fn records_that_are_refused_one_by_one_take_little_memory() {
         // The topic accepts timestamps up to an hour ahead.
         let too_late = Timestamp(Clock::machine().now().0 + 7_200_000);
         for codec in [Codec::None, Codec::Zstd] {
-            let batch = (0..1000).fold(BatchBuilder::new().codec(codec), |batch, _| batch.value(too_late, ""));
+            let batch =
+                (0..1000).fold(BatchBuilder::new().codec(codec), |batch, _| batch.value(too_late, ""));
             let request = naming("t", &batch.build(), 300);
             let watch = Watch::new();
             play(victim.address(), request).await.expect("it is answered");
@@ -92,7 +93,8 @@ fn batches_that_are_stored_uncompressed_wait_for_a_slow_disk_in_little_memory() 
     alone(async {
         let victim = Victim::start().await;
         let topic = victim.node.topic_with("plain", 1, &[("compression.type", "uncompressed")]).await;
-        let large = BatchBuilder::new().codec(Codec::Zstd).value(Clock::machine().now(), vec![0; MIB * 9 / 10]);
+        let large =
+            BatchBuilder::new().codec(Codec::Zstd).value(Clock::machine().now(), vec![0; MIB * 9 / 10]);
         let request = naming("plain", &large.build(), BATCHES);
         let round = EndlessRound::begin(&victim.node.store, topic);
         let watch = Watch::new();
