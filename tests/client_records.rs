@@ -4,7 +4,7 @@
 //! with Apache Kafka 4.4.
 #![cfg(feature = "client")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Seek, Write};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -242,6 +242,52 @@ fn lines_that_were_read_before_ctrl_c_are_written() {
     assert_eq!((done.code, &done.json()["written"]), (0, &json!(200)), "{}", done.err);
     assert_eq!(stage.values(&topic), lines);
     drop(input);
+}
+
+#[test]
+fn after_a_signal_the_first_line_of_the_input_that_was_not_read_is_named() {
+    let stage = Stage::new();
+    let topic = stage.topic("cut", 1, &[]);
+    let lines: Vec<String> = (0..10_000).map(|n| format!("{n:020}\n")).collect();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(lines.concat().as_bytes()).unwrap();
+    file.rewind().unwrap();
+    let mut produce = stage.command(&["produce", &topic, "--rate", "1", "--json"]);
+    let mut producer = Running(Some(produce.stdin(file).spawn().unwrap()));
+    stage.run(&["consume", &topic, "--count", "1"], "");
+    producer.signal(Signal::TERM);
+    let done = producer.end();
+    let (written, unsent) = (done.json()["written"].as_u64().unwrap(), done.json()["unsent_from"].as_u64());
+    assert_eq!((done.code, unsent), (1, Some(written + 1)), "{}", done.err);
+    assert_eq!(done.err, format!("jackdaw: nothing was sent from line {} on\n", written + 1));
+    assert_eq!(stage.values(&topic), lines[..usize::try_from(written).unwrap()].concat());
+
+    // Half a line in a pipe that stays open.
+    let (mut producer, mut input) = stage.spawn(&["produce", &topic, "--json"]);
+    input.write_all(b"whole\nhalf").unwrap();
+    stage.run(&["consume", &topic, "-o", "-1", "--value-matches", "whole", "--count", "1"], "");
+    producer.signal(Signal::TERM);
+    let done = producer.end();
+    assert_eq!((done.code, &done.json()["written"], &done.json()["unsent_from"]), (1, &json!(1), &json!(2)));
+    drop(input);
+}
+
+#[test]
+fn a_line_that_a_signal_kept_from_being_repeated_is_named() {
+    let stage = Stage::new();
+    let topic = stage.topic("unrepeated", 1, &[]);
+    let (mut producer, mut input) =
+        stage.spawn(&["produce", &topic, "--repeat", "100", "--rate", "1", "--json"]);
+    input.write_all(b"a\nb\n").unwrap();
+    drop(input);
+    stage.run(&["consume", &topic, "--count", "1"], "");
+    producer.signal(Signal::TERM);
+    let done = producer.end();
+    let summary = done.json();
+    let (written, refused) = (summary["written"].as_u64().unwrap(), summary["refused"].as_u64().unwrap());
+    assert_eq!((done.code, written + refused), (1, 100), "{summary}");
+    assert_eq!((&summary["refusals"][0]["lines"], &summary["unsent_from"]), (&json!("1"), &json!(2)));
+    assert!(done.err.contains("line 1: a signal came when it had been sent "), "{}", done.err);
 }
 
 // --- a copy by a pipe -----------------------------------------------------------------------------

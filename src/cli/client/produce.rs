@@ -122,7 +122,8 @@ fn produce(session: &Session, options: Options, out: &mut Output<'_>) -> Command
     };
     let pace = Pace { since: Moment::now(), rate: options.rate };
     let progress = Progress::new("records", None, !reads_terminal);
-    let mut work = Work { session, options, shape, producer, outcomes, pace, progress, accepted: 0 };
+    let mut work =
+        Work { session, options, shape, producer, outcomes, pace, progress, accepted: 0, is_cut: false };
     let end = work.write_all(&input);
     work.wait();
     work.progress.end();
@@ -177,7 +178,7 @@ fn due(sent: u64, rate: NonZeroU32) -> Duration {
 
 /// The reason why no more input is read.
 enum End {
-    /// All input was read, or all until Ctrl-C or SIGTERM.
+    /// All input was read, or nothing was left to read at Ctrl-C or SIGTERM.
     Over,
     /// The first line that was not sent, because the lines after it would fail too or the user wants it so.
     Stopped(u64),
@@ -194,6 +195,8 @@ struct Work<'a> {
     progress: Progress,
     /// The number of records so far, those of refused lines included.
     accepted: u64,
+    /// Whether a signal came before a line was repeated as often as it has to be.
+    is_cut: bool,
 }
 
 impl Work<'_> {
@@ -209,13 +212,13 @@ impl Work<'_> {
                     last = item.number;
                     self.take(&item);
                 }
-                // Lines that were read before a signal have come by now. Files are named beforehand.
-                Next::Quiet if self.session.is_stopped() && self.options.files.is_empty() => {
-                    return End::Over;
+                // The reader of a file does not know of the signal.
+                Next::Quiet if self.session.is_stopped() && !self.options.files.is_empty() => {
+                    return End::Stopped(last + 1);
                 }
-                Next::Quiet if self.session.is_stopped() => return End::Stopped(last + 1),
                 Next::Quiet => self.producer.poll(Duration::ZERO),
                 Next::Over => return End::Over,
+                Next::Cut => return End::Stopped(last + 1),
                 Next::Failed(error) => return End::Failed(error),
             }
             self.progress.at(self.outcomes.written());
@@ -224,10 +227,11 @@ impl Work<'_> {
 
     /// Whether no more lines may be sent.
     fn must_stop(&self) -> bool {
-        match self.options.on_error {
-            OnError::Stop => self.outcomes.any(|_| true),
-            OnError::Skip => self.outcomes.any(|why| !self.is_of_the_line(why)),
-        }
+        self.is_cut
+            || match self.options.on_error {
+                OnError::Stop => self.outcomes.any(|_| true),
+                OnError::Skip => self.outcomes.any(|why| !self.is_of_the_line(why)),
+            }
     }
 
     /// Whether the error only concerns some lines, and others can be written.
@@ -267,8 +271,13 @@ impl Work<'_> {
         };
         let job = Arc::new(Job { number: item.number, record, is_alone: false });
         for time in 0..self.options.repeat {
-            if time > 0 && (self.session.is_stopped() || self.must_stop()) {
+            if time > 0 && self.must_stop() {
                 return;
+            }
+            if time > 0 && self.session.is_stopped() {
+                self.accepted += self.options.repeat - time;
+                self.is_cut = true;
+                return self.outcomes.missed(item.number, WriteFailure::of_repeats(time));
             }
             self.wait_for_pace();
             self.accepted += 1;

@@ -48,6 +48,12 @@ impl WriteFailure {
         WriteFailure::of_line("refused because of another record in the batch, and not sent again".to_owned())
     }
 
+    /// For a line that a signal kept from being sent more often than this.
+    pub fn of_repeats(sent: u64) -> WriteFailure {
+        let times = if sent == 1 { "once".to_owned() } else { format!("{sent} times") };
+        WriteFailure::of_line(format!("a signal came when it had been sent {times}"))
+    }
+
     pub fn of_code(code: Code, record: &NewRecord, partition: i32) -> WriteFailure {
         let topic = record.topic.as_deref().unwrap_or_default();
         let words = match code {
