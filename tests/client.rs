@@ -629,6 +629,29 @@ fn a_group_with_members_is_shown_and_not_reset_and_ctrl_c_commits_the_printed_re
 }
 
 #[test]
+fn settings_of_librdkafka_have_precedence_also_for_a_group() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "1"]);
+    stage.produce("t", &["0", "1"]);
+    let read = |group, more: &[&str]| stage.run(&[&["consume", "t", "--group", group], more].concat());
+    assert_eq!(read("g", &["--count", "1"]), "0\n");
+    for _ in 0..2 {
+        assert_eq!(
+            read("g", &["--count", "1", "-X", "enable.auto.commit=false"]),
+            "1\n",
+            "nothing is committed"
+        );
+    }
+    assert_eq!(read("late", &["--until-end", "-X", "auto.offset.reset=latest"]), "");
+    // An option has precedence over a profile.
+    let profile = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&profile, "auto.offset.reset=latest\nenable.auto.commit=false\n").unwrap();
+    let profile = ["--profile", profile.path().to_str().unwrap(), "--from", "beginning", "--count", "1"];
+    assert_eq!(read("new", &profile), "0\n");
+    assert_eq!(read("new", &profile), "1\n");
+}
+
+#[test]
 fn quotas_are_set_listed_and_removed() {
     let stage = Stage::new();
     let set = ["quota", "set", "--for-user", "ann", "--for-default-client-id", "producer_byte_rate=1024"];
@@ -855,6 +878,16 @@ fn each_kind_of_failure_is_one_line_with_an_exit_code_of_its_own() {
         (&["transaction", "list", "--pattern", "["], 1, "this is no regular expression"),
         (&["group", "list", "--state", "Emtpy"], 64, "expected Empty, Stable"),
         (&["consume", "t", "--group", ""], 64, "a value is required"),
+        (
+            &["consume", "t", "-X", "enable.partition.eof=false"],
+            64,
+            "jackdaw: -X enable.partition.eof: consume",
+        ),
+        (
+            &["consume", "t", "-X", "enable.auto.offset.store=true"],
+            64,
+            "jackdaw: -X enable.auto.offset.store: ",
+        ),
         (&["consume", "t", "--json", "-f", "%s"], 64, "for which --format means nothing"),
         (&["consume", "t", "--json", "--key-separator", "="], 64, "for which --key-separator means nothing"),
     ] {

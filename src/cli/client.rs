@@ -227,18 +227,15 @@ impl Session {
         settings
     }
 
-    /// A consumer for queries and assigned partitions. It is a member of no group until it subscribes.
+    /// A consumer for queries and assigned partitions. It is a member of no group until it subscribes. Its own settings
+    /// have precedence over those of a profile, but not over `-X`.
     fn consumer(
         &self,
         group: Option<&str>,
         own: &[(&str, &str)],
     ) -> CommandOutcome<BaseConsumer<LastComplaint>> {
-        let mut settings = self.settings(&[
-            ("group.id", group.unwrap_or(NO_GROUP)),
-            ("enable.auto.commit", "false"),
-            ("auto.offset.reset", "error"),
-        ]);
-        for (name, value) in own {
+        let mut settings = self.settings(&[("group.id", group.unwrap_or(NO_GROUP))]);
+        for (name, value) in own.iter().filter(|(name, _)| self.settings.on_command_line(name).is_none()) {
             settings.set(*name, *value);
         }
         settings.create_with_context(self.complaint.clone()).map_err(|error| self.failed(&error))

@@ -164,6 +164,12 @@ impl Settings {
         self.all.iter().rev().find(|(known, _)| canonical(known) == name).map(|(_, value)| value.as_str())
     }
 
+    /// The value of this setting on the command line, with `-X`.
+    pub fn on_command_line(&self, name: &str) -> Option<&str> {
+        let found = self.all[self.given..].iter().rev().find(|(known, _)| canonical(known) == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// Whether the command line has this setting, which then has precedence over the environment.
     #[cfg(feature = "security")]
     pub fn is_named(&self, name: &str) -> bool {

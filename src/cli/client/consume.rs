@@ -28,6 +28,11 @@ use super::{
 /// The time that the loop waits for records before it checks for other events.
 const TICK: Duration = Duration::from_millis(100);
 
+const AUTO_COMMIT: &str = "enable.auto.commit";
+/// Two settings that have to be as they are here.
+const OFFSET_STORE: &str = "enable.auto.offset.store";
+const PARTITION_EOF: &str = "enable.partition.eof";
+
 const EXAMPLES: &str = "Examples:
   jackdaw consume orders -o -10 --until-end
   jackdaw consume orders payments -f '%t [%p] at %o: %k = %s\\n'
@@ -139,6 +144,7 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Comman
         consumer: &consumer,
         options,
         shape,
+        commits: commits(session, options),
         progress: Progress::new("records", options.count, !io::stdout().is_terminal()),
         printed: 0,
         unstored: BTreeMap::new(),
@@ -157,6 +163,9 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Comman
     }
     consumer.subscribe(&choice.names).map_err(|error| session.failed(&error))?;
     let done = work.read().and_then(|()| choice.end());
+    if !work.commits {
+        return done;
+    }
     // The offsets of printed records are committed even after a failure.
     match consumer.commit_consumer_state(CommitMode::Sync) {
         Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => done,
@@ -184,15 +193,26 @@ fn consumer(
         let why = "a group reads one topic until its end: name one topic, or leave out --until-end";
         return Err(Failure::Usage(why.to_owned()));
     }
+    for name in [OFFSET_STORE, PARTITION_EOF] {
+        if session.settings.on_command_line(name).is_some() {
+            return Err(Failure::Usage(format!("-X {name}: consume needs its own value of it")));
+        }
+    }
     let mut own = vec![
         ("auto.offset.reset", reset),
-        ("enable.auto.commit", if options.group.is_some() { "true" } else { "false" }),
+        (AUTO_COMMIT, if options.group.is_some() { "true" } else { "false" }),
         // Only printed records count as read.
-        ("enable.auto.offset.store", "false"),
-        ("enable.partition.eof", "true"),
+        (OFFSET_STORE, "false"),
+        (PARTITION_EOF, "true"),
     ];
     own.extend(options.isolation.map(|isolation| ("isolation.level", isolation.name())));
     session.consumer(options.group.as_deref(), &own)
+}
+
+/// Whether records that were printed are committed: those of a group, unless `-X` turns that off.
+fn commits(session: &Session, options: &Options) -> bool {
+    let is_off = |value: &str| ["false", "f", "0"].iter().any(|off| off.eq_ignore_ascii_case(value));
+    options.group.is_some() && !session.settings.on_command_line(AUTO_COMMIT).is_some_and(is_off)
 }
 
 /// How records are printed.
@@ -244,6 +264,8 @@ struct Work<'a, 'o> {
     consumer: &'a BaseConsumer<LastComplaint>,
     options: &'a Options,
     shape: Shape,
+    /// Whether the group's offsets are committed.
+    commits: bool,
     progress: Progress,
     printed: u64,
     /// The newest record of each partition in the output buffer, by topic.
@@ -320,7 +342,7 @@ impl Work<'_, '_> {
             self.printed += 1;
             self.progress.at(self.printed);
         }
-        if self.options.group.is_some() {
+        if self.commits {
             self.read_to(record.topic, record.partition, record.offset);
         }
         Ok(())
