@@ -1026,7 +1026,9 @@ fn access_control_lists_are_added_listed_and_removed() {
         "{table}"
     );
     assert_eq!(listed(&[&["remove"], &denied[..]].concat()), of_all);
-    assert_eq!(listed(&["remove", "--topic", "orders"]).len(), 5);
+    let of_all_readers = ["TOPIC LITERAL orders ALLOW User:ann * READ"];
+    assert_eq!(listed(&["remove", "--topic", "orders", "--operation", "Read"]), of_all_readers);
+    assert_eq!(listed(&["remove", "--topic", "orders"]).len(), 4);
     assert_eq!(listed(&["remove", "--topic", "orders"]), [""; 0]);
     assert_eq!(listed(&["list"]).len(), 2);
 
@@ -1040,6 +1042,9 @@ fn access_control_lists_are_added_listed_and_removed() {
             "literal",
         ),
         (&["remove"], "--topic"),
+        (&["remove", "--topic", "t", "--producer"], "--allow-principal"),
+        (&["remove", "--topic", "t", "--consumer"], "--allow-principal"),
+        (&["remove", "--topic", "t", "--operation", "ClusterAction"], "there is no CLUSTER_ACTION on TOPIC"),
     ] {
         let (code, message) = stage.refused(&[&["acl"], wrong].concat());
         assert!(code == 64 && message.contains(why), "{wrong:?}: {message}");

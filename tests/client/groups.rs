@@ -53,6 +53,8 @@ fn a_group_is_set_to_a_position_or_moved_from_where_it_stands() {
         (&["--to", "0"], 64, "--topic"),
         (&["--topic", "t", "--to", "0", "--shift", "1"], 64, "cannot be used with"),
         (&["--topic", "t:9", "--to", "0"], 1, "t has no partition 9: the topic has 1 partition"),
+        (&["--topic", "t:0", "--partition", "3", "--to", "0"], 64, "t: --topic names its partitions behind"),
+        (&["--all-topics", "--partition", "9", "--to", "0"], 1, "g has no offset in a partition 9"),
         (&["--topic", "missing", "--to", "0"], 1, "there is no topic missing"),
     ] {
         let (found, err) = stage.refused(&[&["group", "reset", "g"], wrong].concat());

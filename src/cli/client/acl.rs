@@ -43,7 +43,7 @@ enum Command {
         #[command(flatten)]
         entries: Entries,
     },
-    /// Remove lists of resources, or all of them if no principal is named
+    /// Remove lists of resources; those of all principals if none is named
     #[command(after_help = "Example:\n  jackdaw acl remove --topic orders")]
     Remove {
         #[command(flatten)]
@@ -106,7 +106,8 @@ struct Entries {
     /// The same for the denied principals; may be repeated
     #[arg(long = "deny-host", value_name = "HOST", requires = "denied", default_value = "*")]
     denied_hosts: Vec<String>,
-    /// An operation, such as Read or DescribeConfigs; may be repeated. By default all of them
+    /// An operation, such as Read or DescribeConfigs; may be repeated. By default `add` adds All, and `remove`
+    /// without a principal removes the lists of each operation
     #[arg(long = "operation", value_name = "OPERATION", value_parser = operation)]
     operations: Vec<AclOperation>,
     /// The operations that a producer needs on its topics and transactional ids
@@ -254,6 +255,42 @@ impl Entries {
         Ok(bindings)
     }
 
+    /// The filters for the lists to remove: exactly the named ones, or those of all principals if none is named.
+    fn filters(&self, resources: &Resources) -> CommandOutcome<Vec<Filter>> {
+        if self.has_no_principal() {
+            return self.filters_of_all_principals(resources);
+        }
+        let exact = |binding: AclBinding| Filter {
+            resource_type: binding.resource_type,
+            pattern_type: binding.pattern_type,
+            name: Some(binding.name.to_string()),
+            principal: Some(binding.principal.to_string()),
+            host: Some(binding.host.to_string()),
+            operation: binding.operation,
+            permission: binding.permission,
+        };
+        Ok(self.bindings(resources)?.into_iter().map(exact).collect())
+    }
+
+    fn filters_of_all_principals(&self, resources: &Resources) -> CommandOutcome<Vec<Filter>> {
+        if self.producer || self.consumer {
+            // Producers and consumers share operations, so without a principal it would take too much away.
+            let why = "name the principals with --allow-principal, or the operations with --operation";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        if self.operations.is_empty() {
+            return Ok(resources.filters());
+        }
+        let mut filters = Vec::new();
+        for filter in resources.filters() {
+            for operation in &self.operations {
+                check(filter.resource_type, *operation)?;
+                filters.push(Filter { operation: *operation, ..filter.clone() });
+            }
+        }
+        Ok(filters)
+    }
+
     fn has_no_principal(&self) -> bool {
         self.allowed.is_empty() && self.denied.is_empty()
     }
@@ -355,20 +392,7 @@ fn remove(
     if resources.named().is_empty() {
         return Err(Failure::Usage("name a resource, for example with --topic".to_owned()));
     }
-    let filters = if entries.has_no_principal() {
-        resources.filters()
-    } else {
-        let exact = |binding: AclBinding| Filter {
-            resource_type: binding.resource_type,
-            pattern_type: binding.pattern_type,
-            name: Some(binding.name.to_string()),
-            principal: Some(binding.principal.to_string()),
-            host: Some(binding.host.to_string()),
-            operation: binding.operation,
-            permission: binding.permission,
-        };
-        entries.bindings(resources)?.into_iter().map(exact).collect()
-    };
+    let filters = entries.filters(resources)?;
     let filters = filters.into_iter().map(|filter| DeleteAclsFilter {
         resource_type_filter: filter.resource_type.0,
         resource_name_filter: filter.name,

@@ -40,6 +40,11 @@ pub struct Reset {
 
 impl Reset {
     pub fn run(&self, session: &Session, brokers: &mut Brokers<'_>, out: &mut Output<'_>) -> CommandOutcome {
+        let names_its_own = |topic: &&TopicAndPartitions| !topic.partitions.is_empty();
+        if let Some(topic) = self.topics.iter().find(names_its_own).filter(|_| !self.partitions.is_empty()) {
+            let why = "--topic names its partitions behind the colon: leave out --partition";
+            return Err(Failure::Usage(format!("{}: {why}", shown(&topic.topic))));
+        }
         let target = match (self.to, self.shift) {
             (Some(to), _) => Target::To(to),
             (None, by) => Target::Shift(by.unwrap_or_default()),
@@ -109,6 +114,11 @@ impl Reset {
                     && (self.partitions.is_empty() || self.partitions.contains(&index))
             });
             wanted.extend(partitions.map(|partition| (topic.name.as_str(), partition)));
+        }
+        for number in &self.partitions {
+            if wanted.iter().all(|(_, partition)| partition.partition_index != *number) {
+                refusals.add(format!("{} has no offset in a partition {number}", shown(&self.group)));
+            }
         }
         Ok(wanted)
     }
