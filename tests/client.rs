@@ -629,6 +629,30 @@ fn a_group_with_members_is_shown_and_not_reset_and_ctrl_c_commits_the_printed_re
 }
 
 #[test]
+fn a_rebalance_neither_ends_reading_before_the_end_nor_shows_records_twice() {
+    let stage = Stage::new();
+    stage.run(&["topic", "create", "t", "--partitions", "2"]);
+    // More than a pipe holds, in small batches, so that most of it is not read yet when the other member comes.
+    let lines: String = (0..20_000).map(|number| format!("{number:019}\n")).collect();
+    stage.run_with(&["produce", "t", "-p", "1", "-X", "batch.num.messages=500"], lines.as_bytes());
+    let member = |id: &str, more: &[&str]| {
+        let id = format!("client.id={id}");
+        let consume = ["consume", "t", "--group", "g", "-X", "heartbeat.interval.ms=100", "-X", &id];
+        Running(stage.command(&[&consume, more].concat()).spawn().unwrap())
+    };
+    // Partitions are assigned in the order of the members' ids, so the reader keeps the one with records.
+    let mut reader =
+        member("z", &["--until-end", "-X", "queued.min.messages=1", "-X", "fetch.message.max.bytes=1000"]);
+    let mut read = reader.line();
+    let _other = member("a", &[]);
+    while stage.json(&["group", "describe", "g"])[0]["members"] != 2 {}
+    reader.0.stdout.take().unwrap().read_to_string(&mut read).unwrap();
+    assert_eq!(reader.end(), (Some(0), String::new()));
+    assert_eq!(read.lines().count(), 20_000);
+    assert_eq!(read, lines);
+}
+
+#[test]
 fn settings_of_librdkafka_have_precedence_also_for_a_group() {
     let stage = Stage::new();
     stage.run(&["topic", "create", "t", "--partitions", "1"]);

@@ -37,7 +37,7 @@ use std::time::Duration;
 use clap::Args;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -45,6 +45,7 @@ use rdkafka::{Offset, TopicPartitionList as List};
 use tokio::runtime::Runtime;
 
 use self::access::{Access, Settings};
+use self::consume::{Events, Reader};
 use self::output::Json;
 use super::address::{self, Address};
 use super::{Exit, fail};
@@ -229,20 +230,16 @@ impl Session {
 
     /// A consumer for queries and assigned partitions. It is a member of no group until it subscribes. Its own settings
     /// have precedence over those of a profile, but not over `-X`.
-    fn consumer(
-        &self,
-        group: Option<&str>,
-        own: &[(&str, &str)],
-    ) -> CommandOutcome<BaseConsumer<LastComplaint>> {
+    fn consumer(&self, group: Option<&str>, own: &[(&str, &str)]) -> CommandOutcome<Reader> {
         let mut settings = self.settings(&[("group.id", group.unwrap_or(NO_GROUP))]);
         for (name, value) in own.iter().filter(|(name, _)| self.settings.on_command_line(name).is_none()) {
             settings.set(*name, *value);
         }
-        settings.create_with_context(self.complaint.clone()).map_err(|error| self.failed(&error))
+        settings.create_with_context(Events::new(self.complaint.clone())).map_err(|error| self.failed(&error))
     }
 
     /// The metadata of all topics. It creates none.
-    fn metadata(&self, consumer: &BaseConsumer<LastComplaint>) -> CommandOutcome<Metadata> {
+    fn metadata(&self, consumer: &Reader) -> CommandOutcome<Metadata> {
         consumer.fetch_metadata(None, self.timeout()).map_err(|error| {
             // A poll delivers librdkafka's messages about its connections.
             let _ = consumer.poll(Duration::ZERO);
@@ -311,7 +308,7 @@ impl Session {
     /// without a response is left out.
     fn offsets(
         &self,
-        consumer: &BaseConsumer<LastComplaint>,
+        consumer: &Reader,
         partitions: &[NamedPartition],
         of: Offset,
     ) -> CommandOutcome<Vec<(NamedPartition, Option<i64>)>> {
@@ -408,8 +405,6 @@ impl ClientContext for LastComplaint {
         self.note(reason);
     }
 }
-
-impl ConsumerContext for LastComplaint {}
 
 /// The progress of long work. It is only shown on a terminal.
 struct Progress {

@@ -1,6 +1,7 @@
 //! `jackdaw consume TOPIC…`: prints the values of records, one per line, or whole records in a layout or as JSON.
 
 mod choice;
+mod reader;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValue};
 use clap::{Args, ValueEnum};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
@@ -17,16 +18,19 @@ use regex::bytes::Regex;
 
 pub use self::choice::only;
 use self::choice::{partitions_to_read, topics_to_read};
+pub use self::reader::{Events, Reader};
 use super::position::Position;
 use super::record::layout::{self, Layout};
 use super::record::{ReadRecord, json, native};
 use super::{
-    CommandOutcome, Connect, Exit, Failure, LastComplaint, NamedPartition, Output, Progress, Session,
-    reason_of, run,
+    CommandOutcome, Connect, Exit, Failure, NamedPartition, Output, Progress, Session, reason_of, run,
 };
+use crate::time::Moment;
 
 /// The time that the loop waits for records before it checks for other events.
 const TICK: Duration = Duration::from_millis(100);
+/// The longest time that printed records wait to be flushed, and with a group to be stored as read.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 const AUTO_COMMIT: &str = "enable.auto.commit";
 /// Two settings that have to be as they are here.
@@ -147,6 +151,7 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Comman
         commits: commits(session, options),
         progress: Progress::new("records", options.count, !io::stdout().is_terminal()),
         printed: 0,
+        flushed: Moment::now(),
         unstored: BTreeMap::new(),
         out,
     };
@@ -161,8 +166,10 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Comman
         }
         return choice.end();
     }
+    consumer.context().begin_loop();
     consumer.subscribe(&choice.names).map_err(|error| session.failed(&error))?;
     let done = work.read().and_then(|()| choice.end());
+    consumer.context().end_loop();
     if !work.commits {
         return done;
     }
@@ -173,11 +180,7 @@ fn consume(session: &Session, options: &Options, out: &mut Output<'_>) -> Comman
     }
 }
 
-fn consumer(
-    session: &Session,
-    options: &Options,
-    from: Position,
-) -> CommandOutcome<BaseConsumer<LastComplaint>> {
+fn consumer(session: &Session, options: &Options, from: Position) -> CommandOutcome<Reader> {
     let reset = match (&options.group, from) {
         (None, _) => "error",
         (Some(_), Position::Beginning) => "earliest",
@@ -261,13 +264,15 @@ impl Shape {
 
 struct Work<'a, 'o> {
     session: &'a Session,
-    consumer: &'a BaseConsumer<LastComplaint>,
+    consumer: &'a Reader,
     options: &'a Options,
     shape: Shape,
     /// Whether the group's offsets are committed.
     commits: bool,
     progress: Progress,
     printed: u64,
+    /// The time of the last flush.
+    flushed: Moment,
     /// The newest record of each partition in the output buffer, by topic.
     unstored: BTreeMap<String, BTreeMap<i32, i64>>,
     out: &'a mut Output<'o>,
@@ -293,6 +298,10 @@ impl Work<'_, '_> {
         while !self.session.is_stopped() && !self.is_full() {
             let next = match self.consumer.poll(Duration::ZERO) {
                 None => {
+                    if self.rebalance()? {
+                        at_end.clear();
+                        continue;
+                    }
                     // No more records at the moment: flush the output.
                     self.flush()?;
                     if self.options.until_end && self.is_over(&at_end) {
@@ -302,11 +311,18 @@ impl Work<'_, '_> {
                 }
                 next => next,
             };
+            if self.rebalance()? {
+                at_end.clear();
+            }
             match next {
                 None => {}
                 Some(Ok(record)) => {
                     at_end.remove(&record.partition());
                     self.take(&record)?;
+                    // A backlog leaves no other pause for it.
+                    if self.flushed.elapsed() >= FLUSH_EVERY {
+                        self.flush()?;
+                    }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(at_end.insert(partition)),
                 // Without a group, librdkafka asks for a coordinator nevertheless, and nobody needs it.
@@ -314,17 +330,31 @@ impl Work<'_, '_> {
                     if self.options.group.is_none()
                         && error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
                 }
-                Some(Err(error)) => tolerate(self.session, &error)?,
+                Some(Err(error)) => {
+                    self.flush()?;
+                    tolerate(self.session, &error)?;
+                }
             }
         }
         self.progress.end();
         self.flush()
     }
 
+    /// Carries out a rebalance that is waiting, after the offsets of the printed records are stored. Returns whether
+    /// there was one.
+    fn rebalance(&mut self) -> CommandOutcome<bool> {
+        let Some(rebalance) = self.consumer.context().take_rebalance() else { return Ok(false) };
+        let flushed = self.flush();
+        // Also after a failure, because librdkafka waits for it.
+        let done = rebalance.carry_out(self.consumer).map_err(|error| self.session.failed(&error));
+        flushed.and(done).map(|()| true)
+    }
+
     /// Whether all assigned partitions are at their ends. They are of one topic.
     fn is_over(&self, at_end: &BTreeSet<i32>) -> bool {
-        let assigned = self.consumer.assignment().map(|assigned| assigned.count()).unwrap_or(0);
-        assigned > 0 && at_end.len() >= assigned
+        let Ok(assigned) = self.consumer.assignment() else { return false };
+        let assigned = assigned.elements();
+        !assigned.is_empty() && assigned.iter().all(|one| at_end.contains(&one.partition()))
     }
 
     fn take(&mut self, message: &BorrowedMessage<'_>) -> CommandOutcome {
@@ -357,6 +387,7 @@ impl Work<'_, '_> {
     }
 
     fn flush(&mut self) -> CommandOutcome {
+        self.flushed = Moment::now();
         self.out.flush()?;
         for (topic, partitions) in std::mem::take(&mut self.unstored) {
             for (partition, offset) in partitions {

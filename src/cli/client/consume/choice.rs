@@ -1,15 +1,14 @@
 //! The topics and partitions to read.
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaRespErr;
 use regex::Regex;
 
 use super::super::answers::Refusals;
-use super::super::{
-    CommandOutcome, Failure, LastComplaint, NamedPartition, Session, find, partitions_of, reason_of, shown,
-};
+use super::super::{CommandOutcome, Failure, NamedPartition, Session, find, partitions_of, reason_of, shown};
+use super::reader::Reader;
 
 /// A topic with all its partitions.
 pub type WholeTopic = Vec<NamedPartition>;
@@ -39,7 +38,7 @@ impl Choice<'_> {
 /// and do not keep the others from being read.
 pub fn topics_to_read<'a>(
     session: &Session,
-    consumer: &BaseConsumer<LastComplaint>,
+    consumer: &Reader,
     wanted: &'a [String],
 ) -> CommandOutcome<Choice<'a>> {
     let (mut topics, mut names) = (Vec::<WholeTopic>::new(), Vec::new());
@@ -73,7 +72,7 @@ pub fn topics_to_read<'a>(
 }
 
 /// The broker's reason if it does not tell us of a topic. The list of all topics leaves such topics out.
-fn refusal(session: &Session, consumer: &BaseConsumer<LastComplaint>, name: &str) -> CommandOutcome {
+fn refusal(session: &Session, consumer: &Reader, name: &str) -> CommandOutcome {
     let known = consumer.fetch_metadata(Some(name), session.timeout());
     let known = known.map_err(|error| session.failed(&error))?;
     let error = known.topics().iter().find(|topic| topic.name() == name).and_then(|topic| topic.error());

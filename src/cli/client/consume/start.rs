@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use rdkafka::Offset;
-use rdkafka::consumer::BaseConsumer;
 
+use super::reader::Reader;
 use crate::cli::client::plan::{self, Standing, Target};
 use crate::cli::client::position::Position;
-use crate::cli::client::{CommandOutcome, Failure, LastComplaint, NamedPartition, Session, shown};
+use crate::cli::client::{CommandOutcome, Failure, NamedPartition, Session, shown};
 
 /// The offset of a position in each partition, limited to the range of its log.
 pub fn offsets(
     session: &Session,
-    consumer: &BaseConsumer<LastComplaint>,
+    consumer: &Reader,
     partitions: &[NamedPartition],
     to: Position,
 ) -> CommandOutcome<Vec<(NamedPartition, i64)>> {
