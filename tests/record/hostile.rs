@@ -92,7 +92,7 @@ fn a_record_inside_a_compressed_batch_that_claims_2_gib() {
     }
 }
 
-fn pack(codec: Codec, plain: &[u8]) -> Vec<u8> {
+pub fn pack(codec: Codec, plain: &[u8]) -> Vec<u8> {
     match codec {
         Codec::None => plain.to_vec(),
         Codec::Gzip => {

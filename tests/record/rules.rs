@@ -12,6 +12,7 @@ use jackdaw::record::{
 use jackdaw::types::Timestamp;
 
 use crate::forge::{Forged, NOW, keyed, raw_record, record, varint};
+use crate::hostile::pack;
 use crate::targets::rules;
 
 const HOUR: i64 = 3_600_000;
@@ -142,17 +143,9 @@ fn a_batch_that_opens_to_more_than_a_check_may_take_is_left_for_later() {
 
 #[test]
 fn a_batch_of_very_many_streams_is_left_for_later() {
-    let gzip = |plain: &[u8]| {
-        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        std::io::Write::write_all(&mut out, plain).unwrap();
-        out.finish().unwrap()
-    };
-    let zstd =
-        |plain: &[u8]| ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest);
-    let pack: [(Codec, &dyn Fn(&[u8]) -> Vec<u8>); 2] = [(Codec::Gzip, &gzip), (Codec::Zstd, &zstd)];
-    for (codec, pack) in pack {
+    for codec in [Codec::Gzip, Codec::Zstd] {
         let of = |empty: usize| {
-            let payload = [pack(&record(0, 0)), pack(b"").repeat(empty)].concat();
+            let payload = [pack(codec, &record(0, 0)), pack(codec, b"").repeat(empty)].concat();
             Forged { attributes: codec.id().into(), payload, ..Forged::of(&[record(0, 0)]) }.bytes()
         };
         let quick = |batch| check_within(&batch, &rules(), 1 << 20).is_some_and(|checked| checked.is_ok());
