@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use jackdaw::Fault;
 use jackdaw::broker::Broker;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -981,6 +982,19 @@ fn a_record_that_the_broker_refuses_until_the_time_is_over_has_its_reason() {
     let done = stage.try_with(&["produce", "t", "--timeout", "2"], b"a\n");
     let why = "line 1: the broker did not accept it within 2 s: Disk error when trying to access log file on disk\n";
     assert!(done.code == 1 && done.err.ends_with(why), "{} {}", done.code, done.err);
+}
+
+#[test]
+fn a_slow_broker_gets_all_records_however_long_they_take_together() {
+    let stage = Stage::of(Broker::builder().test_hooks(), &[]);
+    stage.run(&["topic", "create", "t"]);
+    let late = Fault::of("Produce").times(6).answer_delay(Duration::from_millis(500));
+    stage.broker.hooks().unwrap().inject(late).unwrap();
+    let one_by_one = ["-X", "batch.num.messages=1", "-X", "max.in.flight=1"];
+    let produce = [&["produce", "t", "--timeout", "2"], &one_by_one[..]].concat();
+    let done = stage.try_with(&produce, b"1\n2\n3\n4\n5\n6\n");
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    assert_eq!(stage.run(&["consume", "t", "--until-end"]), "1\n2\n3\n4\n5\n6\n");
 }
 
 #[test]

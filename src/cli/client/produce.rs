@@ -20,7 +20,7 @@ use clap::{Args, ValueEnum};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
 use self::again::Rounds;
 use self::input::{Input, Item, Next};
@@ -36,6 +36,8 @@ use crate::time::Moment;
 const TICK: Duration = Duration::from_millis(50);
 /// The step of a wait for outcomes. librdkafka's poll lasts for the whole of its time, also if it delivers outcomes.
 const STEP: Duration = Duration::from_millis(1);
+/// The time that requests under way get when the records behind them are given up.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "Examples:
   printf 'anna=one coffee\\n' | jackdaw produce orders --key-separator =
@@ -122,8 +124,19 @@ fn produce(session: &Session, options: Options, out: &mut Output<'_>) -> Command
     };
     let pace = Pace { since: Moment::now(), rate: options.rate };
     let progress = Progress::new("records", None, !reads_terminal);
-    let mut work =
-        Work { session, options, shape, producer, outcomes, pace, progress, accepted: 0, is_cut: false };
+    let patience = Patience { outcomes: 0, since: Moment::now(), gave_up: None };
+    let mut work = Work {
+        session,
+        options,
+        shape,
+        producer,
+        outcomes,
+        pace,
+        progress,
+        accepted: 0,
+        is_cut: false,
+        patience,
+    };
     let end = work.write_all(&input);
     work.wait();
     work.progress.end();
@@ -138,7 +151,8 @@ fn producer(
     let mut settings = session.settings(&[
         ("enable.idempotence", "true"),
         ("compression.codec", &options.compression),
-        ("message.timeout.ms", &session.timeout().as_millis().to_string()),
+        // A long input waits for a slow network in librdkafka's queue. `Patience` ends the wait for a broker that is silent.
+        ("message.timeout.ms", "0"),
         // A topic that is still unknown by then does not exist.
         ("topic.metadata.propagation.max.ms", &(session.timeout() / 2).as_millis().to_string()),
         // Keys go to the partitions where Kafka's own producer writes them.
@@ -197,6 +211,16 @@ struct Work<'a> {
     accepted: u64,
     /// Whether a signal came before a line was repeated as often as it has to be.
     is_cut: bool,
+    patience: Patience,
+}
+
+/// How long records have been under way without an outcome of any of them.
+struct Patience {
+    /// The number of outcomes at the last one.
+    outcomes: u64,
+    /// The time of the last outcome, or the last time at which no record was under way.
+    since: Moment,
+    gave_up: Option<Moment>,
 }
 
 impl Work<'_> {
@@ -204,6 +228,7 @@ impl Work<'_> {
         let mut last = 0;
         loop {
             self.send_again();
+            self.give_up_in_time();
             let must_stop = self.must_stop();
             match input.next(TICK) {
                 Next::Item(item) if must_stop => return End::Stopped(item.number),
@@ -222,6 +247,19 @@ impl Work<'_> {
                 Next::Failed(error) => return End::Failed(error),
             }
             self.progress.at(self.outcomes.written());
+        }
+    }
+
+    /// Gives up the records that are under way if none has had an outcome for as long as a response may take.
+    fn give_up_in_time(&mut self) {
+        let outcomes = self.outcomes.all();
+        let Patience { outcomes: before, since, gave_up } = &mut self.patience;
+        if gave_up.is_none() && (outcomes != *before || self.producer.in_flight_count() == 0) {
+            (*before, *since) = (outcomes, Moment::now());
+        } else if gave_up.is_some() || since.elapsed() >= self.session.timeout() {
+            let gave_up = gave_up.get_or_insert_with(Moment::now);
+            let queue = PurgeConfig::default().queue();
+            self.producer.purge(if gave_up.elapsed() < LAST_WAIT { queue } else { queue.inflight() });
         }
     }
 
@@ -287,18 +325,19 @@ impl Work<'_> {
     }
 
     /// After Ctrl-C, records that were read go out at once.
-    fn wait_for_pace(&self) {
+    fn wait_for_pace(&mut self) {
         loop {
             let wait = self.pace.wait(self.accepted);
             if wait.is_zero() || self.session.is_stopped() {
                 return;
             }
             self.producer.poll(wait.min(TICK));
+            self.give_up_in_time();
         }
     }
 
     /// Hands a record to librdkafka, which reports its outcome later.
-    fn send(&self, job: &Arc<Job>) {
+    fn send(&mut self, job: &Arc<Job>) {
         let NewRecord { topic, partition, timestamp, key, value, headers } = &job.record;
         let topic = topic.as_deref().unwrap_or_default();
         let mut record: BaseRecord<'_, [u8], [u8], Arc<Job>> =
@@ -317,6 +356,7 @@ impl Work<'_> {
                 Ok(()) => return,
                 Err((KafkaError::MessageProduction(Code::QueueFull), again)) => {
                     self.producer.poll(TICK);
+                    self.give_up_in_time();
                     record = again;
                 }
                 Err((error, _)) => {
@@ -341,7 +381,9 @@ impl Work<'_> {
             if let [job] = &mut round[..] {
                 *job = Arc::new(Job { number: job.number, record: job.record.clone(), is_alone: true });
             }
-            round.iter().for_each(|job| self.send(job));
+            for job in &round {
+                self.send(job);
+            }
             self.flush();
             rounds.refused(self.outcomes.take_again());
             if self.outcomes.any(|why| !self.is_of_the_line(why)) {
@@ -351,12 +393,13 @@ impl Work<'_> {
         rounds.rest().for_each(|job| self.outcomes.missed(job.number, WriteFailure::of_rest()));
     }
 
-    /// Waits until each record has its outcome. librdkafka reports one that is not delivered in time as a failure.
+    /// Waits until each record has its outcome. Those that are given up have one, too.
     fn flush(&mut self) {
         while self.producer.in_flight_count() > 0 {
             // An error is a timeout. A flush waits for records only, and leaves other events to the poll.
             let _ = self.producer.flush(STEP);
             self.producer.poll(Duration::ZERO);
+            self.give_up_in_time();
             self.progress.at(self.outcomes.written());
         }
     }

@@ -82,6 +82,8 @@ pub struct Missing {
 pub struct Outcomes {
     complaint: LastComplaint,
     written: Arc<AtomicU64>,
+    /// The number of all outcomes: a record that is sent again has several.
+    all: Arc<AtomicU64>,
     missing: Arc<Mutex<Vec<Missing>>>,
     /// The broker's reason for its last refusal that librdkafka retries. It is reported if the time runs out.
     retried: Arc<Mutex<Option<String>>>,
@@ -96,6 +98,10 @@ impl Outcomes {
 
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::SeqCst)
+    }
+
+    pub fn all(&self) -> u64 {
+        self.all.load(Ordering::SeqCst)
     }
 
     pub fn missed(&self, line: u64, mut why: WriteFailure) {
@@ -154,6 +160,7 @@ impl ProducerContext for Outcomes {
     type DeliveryOpaque = Arc<Job>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, job: Arc<Job>) {
+        self.all.fetch_add(1, Ordering::SeqCst);
         let (error, record) = match result {
             Ok(_) => {
                 self.written.fetch_add(1, Ordering::SeqCst);
@@ -162,7 +169,11 @@ impl ProducerContext for Outcomes {
             }
             Err((error, record)) => (error, record),
         };
-        let code = code_of(error);
+        let code = match code_of(error) {
+            // The command gave it up, because the broker did not answer.
+            Code::PurgeQueue | Code::PurgeInflight => Code::MessageTimedOut,
+            code => code,
+        };
         // The broker refuses a batch as a whole. Its records are sent again in smaller ones.
         let is_of_the_batch = matches!(code, Code::InvalidDifferentRecord | Code::MessageSizeTooLarge);
         if is_of_the_batch && !job.is_alone {
