@@ -305,7 +305,7 @@ const CONFIG: &[(&str, &[&str])] = &[
         "describe",
         &["authorizer", "broker", "client_metrics", "group", "overrides", "prefix", "row", "topic", "value"],
     ),
-    ("listing", &["broker", "prefix", "row", "unknown", "value"]),
+    ("listing", &["broker", "prefix", "providers", "row", "unknown", "value"]),
     ("page", &["broker", "check", "client_metrics", "group", "logins", "row", "topic"]),
 ];
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::prefix::base_of;
+use super::providers::OF_PROVIDERS;
 use super::row::Row;
 use super::unknown::UnknownName;
 use super::value::Kind;
@@ -78,6 +79,9 @@ fn source(row: &Row, settings: &BrokerSettings) -> String {
 /// that is none.
 pub fn may_be_secret(name: &str) -> bool {
     let name = base_of(name);
+    if name.starts_with(OF_PROVIDERS) && name.ends_with(".class") {
+        return false;
+    }
     let row = broker::row(name).or_else(|| match UnknownName(name).meant() {
         Meant::Known(known) => broker::row(known),
         Meant::ZooKeeper | Meant::OtherVendor | Meant::Nothing => None,
