@@ -6,6 +6,7 @@
 mod again;
 mod input;
 mod outcomes;
+mod patience;
 mod report;
 mod shape;
 
@@ -25,6 +26,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 use self::again::Rounds;
 use self::input::{Input, Item, Next};
 use self::outcomes::{Job, Outcomes, WriteFailure, code_of};
+use self::patience::{GiveUp, Patience};
 use self::shape::Shape;
 use super::record::NewRecord;
 use super::record::layout::Layout;
@@ -36,8 +38,8 @@ use crate::time::Moment;
 const TICK: Duration = Duration::from_millis(50);
 /// The step of a wait for outcomes. librdkafka's poll lasts for the whole of its time, also if it delivers outcomes.
 const STEP: Duration = Duration::from_millis(1);
-/// The time that requests under way get when the records behind them are given up.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+/// The minimum time after which a record is given up while others are written.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 const EXAMPLES: &str = "Examples:
   printf 'anna=one coffee\\n' | jackdaw produce orders --key-separator =
@@ -124,7 +126,7 @@ fn produce(session: &Session, options: Options, out: &mut Output<'_>) -> Command
     };
     let pace = Pace { since: Moment::now(), rate: options.rate };
     let progress = Progress::new("records", None, !reads_terminal);
-    let patience = Patience { outcomes: 0, since: Moment::now(), gave_up: None };
+    let patience = Patience::new(session.timeout());
     let mut work = Work {
         session,
         options,
@@ -151,8 +153,9 @@ fn producer(
     let mut settings = session.settings(&[
         ("enable.idempotence", "true"),
         ("compression.codec", &options.compression),
-        // A long input waits for a slow network in librdkafka's queue. `Patience` ends the wait for a broker that is silent.
-        ("message.timeout.ms", "0"),
+        // A long input waits for a slow network in librdkafka's queue. `Patience` ends the wait for a broker that is silent,
+        // and this the wait for a partition that refuses its records while others are written.
+        ("message.timeout.ms", &(session.timeout() * 30).max(LONGEST_WAIT).as_millis().to_string()),
         // A topic that is still unknown by then does not exist.
         ("topic.metadata.propagation.max.ms", &(session.timeout() / 2).as_millis().to_string()),
         // Keys go to the partitions where Kafka's own producer writes them.
@@ -214,15 +217,6 @@ struct Work<'a> {
     patience: Patience,
 }
 
-/// How long records have been under way without an outcome of any of them.
-struct Patience {
-    /// The number of outcomes at the last one.
-    outcomes: u64,
-    /// The time of the last outcome, or the last time at which no record was under way.
-    since: Moment,
-    gave_up: Option<Moment>,
-}
-
 impl Work<'_> {
     fn write_all(&mut self, input: &Input) -> End {
         let mut last = 0;
@@ -250,16 +244,14 @@ impl Work<'_> {
         }
     }
 
-    /// Gives up the records that are under way if none has had an outcome for as long as a response may take.
+    /// Gives up records when it is time. librdkafka reports them as failures.
     fn give_up_in_time(&mut self) {
-        let outcomes = self.outcomes.all();
-        let Patience { outcomes: before, since, gave_up } = &mut self.patience;
-        if gave_up.is_none() && (outcomes != *before || self.producer.in_flight_count() == 0) {
-            (*before, *since) = (outcomes, Moment::now());
-        } else if gave_up.is_some() || since.elapsed() >= self.session.timeout() {
-            let gave_up = gave_up.get_or_insert_with(Moment::now);
-            let queue = PurgeConfig::default().queue();
-            self.producer.purge(if gave_up.elapsed() < LAST_WAIT { queue } else { queue.inflight() });
+        let are_under_way = self.producer.in_flight_count() > 0;
+        let queue = PurgeConfig::default().queue();
+        match self.patience.look(self.pace.since.elapsed(), self.outcomes.all(), are_under_way) {
+            None => {}
+            Some(GiveUp::Queued) => self.producer.purge(queue),
+            Some(GiveUp::All) => self.producer.purge(queue.inflight()),
         }
     }
 
