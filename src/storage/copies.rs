@@ -1,6 +1,7 @@
 //! The memory of batches that the broker wrote anew, with another codec or other timestamps, until they leave the queue
 //! of the store. The bytes of a client are charged until it has its answer. These are other bytes, and there can be
 //! ten thousand times as many of them. So all of them together have a limit, and a request waits before it adds more.
+//! Each request can have one batch beyond it, which it wrote anew while others did.
 
 use std::sync::Arc;
 

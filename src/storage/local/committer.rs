@@ -107,8 +107,8 @@ impl Committer {
         if round.wants_sync() {
             self.timed(|| round.sync());
         }
-        self.engine().finish(round);
         self.published.stalls.round_ends();
+        self.engine().finish(round);
     }
 
     /// Runs a sync and counts its duration.

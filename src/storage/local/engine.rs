@@ -531,6 +531,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_batch_whose_partition_goes_out_of_service_before_its_round_takes_no_memory() {
+        let options = StoreOptions::new(Location::Memory, Arc::new(BrokerSettings::default()));
+        let (store, local) = Store::with_local(options).unwrap();
+        let new = NewTopic { name: "t".into(), partitions: 2, overrides: BTreeMap::new() };
+        let topic = store.create_topic(new).await.unwrap();
+        topic.partitions[0].quarantine("a test");
+        for partition in topic.partitions.iter() {
+            append(&local, partition, 3);
+        }
+        let ends = |at: usize| topic.partitions[at].ends().high_watermark;
+        assert_eq!((ends(0), ends(1)), (Offset(0), Offset(3)));
+        assert!(local.committer().engine().unwritten.is_empty());
+    }
+
+    #[tokio::test]
     async fn no_entry_is_marked_as_synced_while_the_sync_of_its_segment_still_runs() {
         for seed in 0..8 {
             let fs = SimFs::new(seed);

@@ -15,9 +15,9 @@ use crate::config::{Durability, TopicSettings};
 use crate::kernel::entry::{Draft, Header};
 use crate::kernel::{Applied, Command, Place, PlacedMarker, Refusal, Shard, Transaction};
 use crate::record::{self, Marker};
-use crate::storage::Unavailable;
 use crate::storage::line::{AppendWork, Appended, Work};
 use crate::storage::partition::{Partition, Pieces};
+use crate::storage::{AppendError, Unavailable};
 use crate::types::{IgnorePoison, Timestamp, TopicPartition};
 
 /// A smaller batch is copied into its own buffer, so that it does not keep the rest of the request in memory.
@@ -79,7 +79,7 @@ impl Engine {
             work.into_iter().for_each(|work| work.fail(Unavailable::Poisoned.into()));
             return Vec::new();
         }
-        let mut work = self.without_stuck(work);
+        let mut work = self.without_stuck(without_damaged(work));
         for claim in [Claim::Ordinary, Claim::Group, Claim::FreesRoom] {
             if !work.iter().any(|work| claim_of(work) == claim) {
                 continue;
@@ -459,6 +459,22 @@ fn placed_batch(prefix: [u8; record::PREFIX_LENGTH], bytes: &Bytes) -> Pieces {
     whole.extend_from_slice(&prefix);
     whole.extend_from_slice(&rest);
     Pieces::One(whole.freeze())
+}
+
+/// Fails batches for partitions that went out of service while the batches were in the queue. Their files stay as they are,
+/// and in memory the batches would take the space of those that can still be written.
+fn without_damaged(work: Vec<Work>) -> Vec<Work> {
+    let is_damaged = |work: &Work| matches!(work, Work::Append(append) if append.partition.is_damaged());
+    if !work.iter().any(is_damaged) {
+        return work;
+    }
+    let (damaged, rest): (Vec<Work>, Vec<Work>) = work.into_iter().partition(is_damaged);
+    for work in damaged {
+        if let Work::Append(append) = work {
+            drop(append.done.send(Err(AppendError::Damaged)));
+        }
+    }
+    rest
 }
 
 fn claim_of(work: &Work) -> Claim {
