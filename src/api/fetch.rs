@@ -395,9 +395,7 @@ impl PartitionRead {
             };
         }
     }
-}
 
-impl PartitionRead {
     /// Adds the aborted transactions with records among those that were read from `from` on (rule F11), and returns
     /// their number. If they cannot be read, the records are not returned either. Called directly after the read:
     /// compaction keeps a transaction in the list for one run after it has removed its records, but not for two.

@@ -411,14 +411,20 @@ fn i11_with_no_byte_free_it_starts_reads_commits_and_what_frees_room_is_taken() 
     }
 }
 
-#[test]
-fn i11_what_commits_may_use_of_the_journal_is_less_than_what_deletions_may_use() {
+/// Two topics on a disk that the first one has filled. The second one has a record of this length.
+fn on_a_full_disk(length: usize) -> (SimFs, Store, [Arc<Topic>; 2], Sent) {
     let fs = SimFs::new(7);
     let mut sent = Sent::default();
     let store = open(&fs).unwrap();
-    let (a, b) = (create(&store, "a", 1).unwrap(), create(&store, "b", 1).unwrap());
-    sent.append(&store, &b, 0, 900).unwrap();
+    let [a, b] = ["a", "b"].map(|name| create(&store, name, 1).unwrap());
+    sent.append(&store, &b, 0, length).unwrap();
     fill(&fs, &store, &a, &mut sent);
+    (fs, store, [a, b], sent)
+}
+
+#[test]
+fn i11_what_commits_may_use_of_the_journal_is_less_than_what_deletions_may_use() {
+    let (fs, store, [a, b], mut sent) = on_a_full_disk(900);
     let commits = (0..1_000).take_while(|_| {
         store.run_background();
         sent.commit(&store, a.id)
@@ -438,12 +444,7 @@ fn i11_what_commits_may_use_of_the_journal_is_less_than_what_deletions_may_use()
 
 #[test]
 fn o8_a_partition_that_lost_its_tail_has_a_new_leader_epoch_once_the_journal_has_room_for_it() {
-    let fs = SimFs::new(7);
-    let mut sent = Sent::default();
-    let store = open(&fs).unwrap();
-    let (a, b) = (create(&store, "a", 1).unwrap(), create(&store, "b", 1).unwrap());
-    sent.append(&store, &b, 0, 10).unwrap();
-    fill(&fs, &store, &a, &mut sent);
+    let (fs, store, [a, _], mut sent) = on_a_full_disk(10);
     while sent.commit(&store, a.id) {
         store.run_background();
     }
